@@ -1,0 +1,53 @@
+# `make` alone lists the targets.
+.DEFAULT_GOAL := help
+PYTHON ?= python3.11
+BIN := .venv/bin
+PHOTOS ?=
+OP ?= enhance
+
+.PHONY: help setup demo up test unit lint check bench audit pins clean
+
+help: ## This list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: .venv/installed ## Everything into .venv, pinned by hash
+
+.venv/installed: requirements-dev.txt pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "Installing into .venv (a minute or two the first time)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: setup ## Photos in, finished photos out, on this machine: make demo PHOTOS=~/Pictures/trip
+	@$(BIN)/photabatch demo $(if $(PHOTOS),"$(PHOTOS)") --op $(OP) $(if $(PROMPT),--prompt "$(PROMPT)")
+
+up: setup ## The whole stack in the foreground; Ctrl-C stops it
+	@$(BIN)/photabatch up
+
+test: setup ## The whole suite: unit, integration, acceptance
+	@$(BIN)/python -m pytest
+
+unit: setup ## Only what needs no service; a few seconds
+	@$(BIN)/python -m pytest tests/unit
+
+lint: setup ## ruff, mypy, import contracts
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+check: lint test ## lint and test, as before a commit
+
+bench: setup ## Throughput, CPU a job, memory, latency of a lone job: docs/benchmarks.md
+	@$(BIN)/python -m benchmarks.throughput
+	@$(BIN)/python -m benchmarks.lone_job
+
+pins: ## Pin requirements*.txt anew (needs uv)
+	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header \
+		--no-emit-index-url --no-emit-find-links --upgrade -o requirements.txt
+	uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes --no-header \
+		--no-emit-index-url --no-emit-find-links -c requirements.txt -o requirements-dev.txt
+
+clean: ## Remove .venv and the embedded stack's data
+	rm -rf .venv .photabatch

@@ -1,0 +1,160 @@
+"""Where commands find their services: what the environment names, a stack that is up, or one of their own."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import httpx
+from pydantic import ValidationError
+from sqlalchemy import Engine, make_url, text
+from sqlalchemy.exc import OperationalError, ProgrammingError
+
+from cli.exits import CannotStart
+from cli.terminal import say
+from models.engine import new_engine
+from models.migrate import migrate
+from sandbox.stack import AlreadyRunning, Stack, StackError, read_running
+from settings import Settings, get_settings
+
+SIMULATED = "No PHOTA_API_KEY is set: the simulated Phota API stands in, nothing is really charged."
+_SIMULATOR_PORT = 8190
+_THIS_MACHINE = ("127.0.0.1", "::1", "localhost")  # a stack on one machine may tell programs on it
+
+
+def load_settings() -> Settings:
+    """The settings in force. Raise CannotStart, naming the variable that makes no sense."""
+    try:
+        return get_settings()
+    except ValidationError as error:
+        faults = "\n".join(
+            f"  PHOTABATCH_{'.'.join(map(str, fault['loc'])).upper().removeprefix('PHOTABATCH_')}: {fault['msg']}"
+            for fault in error.errors(include_url=False, include_input=False)
+        )
+        raise CannotStart(f"The environment does not make sense:\n{faults}") from None
+
+
+def use_environment(values: dict[str, str]) -> Settings:
+    """Put addresses in force for this process and its children."""
+    os.environ.update(values)
+    get_settings.cache_clear()
+    return load_settings()
+
+
+def command(*words: str) -> list[str]:
+    """This program with other arguments, as a child; -P keeps the current folder out of its imports."""
+    return [sys.executable, "-P", "-m", "cli.main", *words]
+
+
+def is_complete(settings: Settings) -> bool:
+    """Whether database, broker and S3 are all named by the environment: then nothing is embedded."""
+    return None not in (settings.database_url, settings.broker_url, settings.s3_endpoint_url)
+
+
+@contextmanager
+def services(*, with_workers: bool, workers: int | None = None) -> Iterator[Settings]:
+    """Reach the services, and start what is missing for as long as the block lasts.
+
+    `with_workers`: jobs are to be worked on meanwhile. Raise CannotStart.
+    """
+    settings = load_settings()
+    if is_complete(settings):
+        yield settings
+        return
+    running = read_running(settings.home)
+    if running is not None:
+        yield use_environment({str(k): str(v) for k, v in running["environment"].items() if k not in os.environ})
+        return
+    with local_fleet(settings, workers=(workers or os.cpu_count() or 1) if with_workers else 0) as local:
+        yield local
+
+
+@contextmanager
+def local_fleet(settings: Settings, *, workers: int) -> Iterator[Settings]:
+    """The embedded twins of what the environment does not name, migrated, with dispatcher and workers.
+
+    Raise CannotStart.
+    """
+    stack = Stack(
+        settings.home,
+        postgres=settings.database_url is None,
+        valkey=settings.broker_url is None,
+        s3=settings.s3_endpoint_url is None,
+        bucket=settings.s3_bucket,
+    )
+    try:
+        with stack:
+            hosts = ",".join([*settings.allowed_hosts, *_THIS_MACHINE])
+            local = use_environment(stack.environment() | {"PHOTABATCH_ALLOWED_HOSTS": hosts})
+            bring_up_to_date(local)
+            if workers:
+                local = _start_processes(stack, local, workers)
+            yield local
+    except AlreadyRunning as error:
+        raise CannotStart(str(error)) from error
+    except StackError as error:
+        raise CannotStart(str(error)) from error
+
+
+def _start_processes(stack: Stack, settings: Settings, workers: int) -> Settings:
+    if settings.phota_root is None:
+        settings = _start_simulator(stack)
+    stack.spawn("dispatcher", command("dispatcher"))
+    for number in range(1, workers + 1):
+        stack.spawn(f"worker-{number}", command("worker"))
+    return settings
+
+
+def _start_simulator(stack: Stack) -> Settings:
+    say(SIMULATED, style="yellow")
+    port = stack.port("simulator", preferred=_SIMULATOR_PORT)
+    url = f"http://127.0.0.1:{port}"
+    stack.spawn(
+        "simulator",
+        command("simulator", "--port", str(port), "--data", str(stack.home / "phota")),
+        ready=lambda: _answers(url),
+    )
+    return use_environment({"PHOTABATCH_PHOTA_BASE_URL": f"{url}/v1/phota"})
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=1, trust_env=False).status_code < 500
+    except httpx.HTTPError:
+        return False
+
+
+def bring_up_to_date(settings: Settings) -> None:
+    """Migrate. Raise CannotStart if the database is not to be reached."""
+    assert settings.database_url is not None, "named or embedded by now"  # noqa: S101
+    try:
+        migrate(settings.database_url.get_secret_value())
+    except OperationalError as error:
+        raise CannotStart(_database_away(settings, error)) from error
+
+
+def open_database(settings: Settings) -> Engine:
+    """An engine that has been tried, on a schema that is there. Raise CannotStart."""
+    assert settings.database_url is not None, "named or embedded by now"  # noqa: S101
+    engine = new_engine(settings.database_url.get_secret_value())
+    try:
+        with engine.connect() as connection:
+            connection.execute(text("SELECT 1 FROM upstreams LIMIT 1"))
+    except OperationalError as error:
+        raise CannotStart(_database_away(settings, error)) from error
+    except ProgrammingError as error:
+        raise CannotStart("The database has no photabatch tables yet: run `photabatch migrate` first.") from error
+    return engine
+
+
+def _database_away(settings: Settings, error: OperationalError) -> str:
+    url = settings.database_url
+    where = engine_address(url.get_secret_value()) if url else "?"
+    reason = str(error.orig).strip().splitlines()[0] if error.orig else "no answer"
+    return f"The database at {where} cannot be reached: {reason}\nCheck PHOTABATCH_DATABASE_URL and that it runs."
+
+
+def engine_address(url: str) -> str:
+    """Host, port and database without the password."""
+    parts = make_url(url)
+    return f"{parts.host}:{parts.port or 5432}/{parts.database}"

@@ -1,0 +1,30 @@
+"""What a run came to, for people."""
+
+from pathlib import Path
+
+from rich.table import Table
+
+from cli.terminal import console
+from models.progress import BatchView
+from models.states import BatchStatus, JobState
+
+_COLOURS = {BatchStatus.COMPLETED: "green", BatchStatus.COMPLETED_WITH_ERRORS: "yellow", BatchStatus.FAILED: "red"}
+
+
+def show_summary(batch: BatchView, *, files: int = 0, folder: Path | None = None, seconds: float | None = None) -> None:
+    """Jobs, cost, time, where things are, and what went wrong."""
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column()
+    table.add_row("Batch", f"{batch.name} ({batch.slug})")
+    table.add_row("Status", f"[{_COLOURS.get(batch.status, 'cyan')}]{batch.status}[/]")
+    counts = ", ".join(f"{batch.counts[state]} {state}" for state in JobState if batch.counts[state])
+    table.add_row("Jobs", f"{batch.counts['total']}: {counts}")
+    table.add_row("Cost", f"${batch.spent_usd:.2f} (estimated up to ${batch.estimated_usd:.2f})")
+    if seconds is not None:
+        table.add_row("Time", f"{seconds:.1f} s")
+    if folder is not None:
+        table.add_row("Results", f"{files} files in {folder}")
+    console.print(table)
+    for error in batch.errors:
+        console.print(f"  {error['count']} × {error['code']}: {error['message']}", style="red", markup=False)

@@ -1,0 +1,113 @@
+"""Which addresses a URL given by a user may lead to (reliability.md, SSRF).
+
+Names are judged by what they resolve to, at the moment of connecting, never by how they are spelled:
+libc reads `0x7f.1` and `2130706433` as loopback.
+"""
+
+import ipaddress
+import socket
+from collections.abc import Iterable, Sequence
+
+from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.resolver import DefaultResolver
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+# `ipaddress.is_global` alone lets these pass: relays, NAT64, 6to4, Teredo, documentation.
+_NEVER = tuple(
+    ipaddress.ip_network(network)
+    for network in (
+        "168.63.129.16/32",  # Azure's metadata service
+        "192.0.0.0/24",
+        "192.88.99.0/24",
+        "::/96",
+        "64:ff9b::/96",
+        "64:ff9b:1::/48",
+        "2002::/16",
+        "2001::/23",
+        "fec0::/10",
+        "3fff::/20",
+        "5f00::/16",
+        "100::/64",
+    )
+)
+
+
+class AddressRefused(OSError):  # noqa: N818 - a refusal
+    """The URL leads to an address that is neither public nor allowed by the operator."""
+
+
+def literal_address(host: str) -> Address | None:
+    """The address that `host` spells out; None for a name."""
+    try:
+        return ipaddress.ip_address(host.strip("[]"))
+    except ValueError:
+        return None
+
+
+def is_public(address: Address) -> bool:
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    special = address.is_multicast or address.is_reserved or address.is_unspecified
+    special = special or address.is_loopback or address.is_link_local
+    return address.is_global and not special and not _is_in(address, _NEVER)
+
+
+class AllowedHosts:
+    """Hosts and networks that an operator opened, from `PHOTABATCH_ALLOWED_HOSTS`.
+
+    Entries are names (`minio.internal`), addresses or networks (`10.0.0.0/8`).
+    """
+
+    def __init__(self, entries: Iterable[str] = ()) -> None:
+        self._names: set[str] = set()
+        self._networks: list[Network] = []
+        for entry in entries:
+            self._add(entry)
+
+    def _add(self, entry: str) -> None:
+        try:
+            self._networks.append(ipaddress.ip_network(entry.strip("[]"), strict=False))
+        except ValueError:
+            self._names.add(entry.lower().rstrip("."))
+
+    def names(self, host: str) -> bool:
+        """Whether the operator named `host` itself; nothing is resolved."""
+        address = literal_address(host)
+        return host.lower().rstrip(".") in self._names if address is None else _is_in(address, self._networks)
+
+    def permits(self, host: str, addresses: Iterable[Address]) -> bool:
+        """Whether every one of `addresses`, which `host` resolved to, may be connected to."""
+        return self.names(host) or all(is_public(one) or _is_in(one, self._networks) for one in addresses)
+
+    def check(self, host: str, addresses: Iterable[Address]) -> None:
+        if not self.permits(host, addresses):
+            raise AddressRefused(f"{host} leads to an address that is not public")
+
+
+class JudgingResolver(AbstractResolver):
+    """aiohttp resolver that refuses a name unless all its addresses may be reached.
+
+    aiohttp connects to exactly the addresses returned here. It does not ask for literal addresses: judge those apart.
+    """
+
+    def __init__(self, allowed: AllowedHosts) -> None:
+        self._allowed = allowed
+        self._resolver = DefaultResolver()
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        found = await self._resolver.resolve(host, port, family)
+        self._allowed.check(host, [ipaddress.ip_address(each["host"].partition("%")[0]) for each in found])
+        return found
+
+    async def close(self) -> None:
+        await self._resolver.close()
+
+
+def _is_in(address: Address, networks: Sequence[Network]) -> bool:
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    return any(address in network for network in networks)

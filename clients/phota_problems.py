@@ -1,0 +1,108 @@
+"""Why a request is not valid, in words for people and codes for programs."""
+
+import difflib
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+# Set by photabatch on every call, so never by a job.
+OURS = frozenset({"async", "response_mode", "callback_url", "client_request_id"})
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One fault. `code` is stable: missing, unknown_parameter, not_allowed, out_of_range, invalid_value,
+    invalid_type, bad_url, bad_text, unknown_operation."""
+
+    param: str
+    code: str
+    message: str
+
+
+class InvalidRequest(ValueError):  # noqa: N818 - the contract's word
+    """A job that must not be queued; `problems` holds every fault found."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__("; ".join(problem.message for problem in problems))
+        self.problems = list(problems)
+
+    def __reduce__(self) -> tuple[type["InvalidRequest"], tuple[list[Problem]]]:
+        return InvalidRequest, (self.problems,)
+
+
+def problems_of(
+    error: ValidationError, *, operation: str, fields: Collection[str], known: Collection[str]
+) -> list[Problem]:
+    """Translate pydantic's errors. `fields`: of this operation; `known`: of any."""
+    details = error.errors(include_url=False)
+    return [_problem(each, operation=operation, fields=fields, known=known) for each in details]
+
+
+def _problem(detail: ErrorDetails, *, operation: str, fields: Collection[str], known: Collection[str]) -> Problem:
+    param = _param(detail["loc"])
+    if detail["type"] == "extra_forbidden":
+        code, text = _unexpected(param, operation=operation, fields=fields, known=known)
+    else:
+        code, text = _fault(detail)
+    return Problem(param, code, f"{param}: {text}")
+
+
+def _param(location: tuple[int | str, ...]) -> str:
+    """`("images", 0)` is `images[0]`."""
+    name = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
+    return "".join(letter if letter.isprintable() else "?" for letter in name[:64]) or "params"
+
+
+def _unexpected(param: str, *, operation: str, fields: Collection[str], known: Collection[str]) -> tuple[str, str]:
+    if operation == "generate" and param in ("images", "image"):
+        return "not_allowed", "generate takes no images; to change a photo use edit"
+    if operation == "generate" and param == "profile_ids":
+        return "not_allowed", "generate takes no profile_ids; write [[profile_id]] in the prompt instead"
+    if param in OURS:
+        return "not_allowed", "is set by photabatch"
+    if param not in known:
+        close = difflib.get_close_matches(param, fields, n=1)
+        return "unknown_parameter", f"is not a parameter of {operation}" + (f"; {close[0]}?" if close else "")
+    hint = next((f"; it takes {name}" for name in ("image", "images") if "image" in param and name in fields), "")
+    return "not_allowed", f"{operation} does not take it{hint}"
+
+
+def _fault(detail: ErrorDetails) -> tuple[str, str]:
+    kind, value, limits = detail["type"], detail["input"], detail.get("ctx", {})
+    match kind:
+        case "missing":
+            return kind, "must not be blank" if value == "" else _sentence(detail["msg"])
+        case "greater_than_equal":
+            return "out_of_range", f"{_short(value)} is less than {limits['ge']}"
+        case "less_than_equal":
+            return "out_of_range", f"{_short(value)} is more than {limits['le']}"
+        case "too_short":
+            return "out_of_range", f"at least {limits['min_length']} needed"
+        case "too_long":
+            return "out_of_range", f"{limits['actual_length']} are more than {limits['max_length']}"
+        case "literal_error":
+            return "invalid_value", f"{_short(value)} is not one of {limits['expected']}".replace("'", "")
+        case "bad_url" | "not_allowed" | "bad_text":
+            return kind, detail["msg"]
+    return "invalid_type", _type_fault(kind, value)
+
+
+def _sentence(message: str) -> str:
+    return "is missing" if message == "Field required" else message
+
+
+def _type_fault(kind: str, value: object) -> str:
+    wanted = {"string_type": "text", "list_type": "a list", "model_type": "a set of parameters"}
+    word = next((word for prefix, word in wanted.items() if kind == prefix), None)
+    if word is None:
+        word = "a whole number" if kind.startswith("int_") else "valid"
+    return f"must be {word}, not {_short(value)}"
+
+
+def _short(value: Any) -> str:
+    """At most 60 characters of a value: it may be base64."""
+    text = repr(value) if not isinstance(value, int | float) else str(value)
+    return text if len(text) <= 60 else text[:57] + "…"

@@ -1,0 +1,52 @@
+"""The boto3 client of a process, with the time-outs and retries of docs/reliability.md."""
+
+import ipaddress
+from typing import TYPE_CHECKING, Literal
+from urllib.parse import urlsplit
+
+import boto3
+from botocore.config import Config
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+Addressing = Literal["auto", "path", "virtual"]
+DEFAULT_REGION = "us-east-1"
+
+
+def new_s3_client(
+    endpoint_url: str | None, *, addressing: Addressing, max_connections: int, region: str | None
+) -> "S3Client":
+    """Thread-safe; connects at the first call. No endpoint means AWS; credentials are found as boto3 does."""
+    session = boto3.Session(region_name=region)
+    return session.client(
+        "s3",
+        endpoint_url=endpoint_url or None,
+        region_name=session.region_name or DEFAULT_REGION,
+        config=_config(endpoint_url, addressing, max_connections),
+    )
+
+
+def _config(endpoint_url: str | None, addressing: Addressing, max_connections: int) -> Config:
+    """Path style wherever a bucket cannot stand in the host's name; no proxy between us and this machine."""
+    host = urlsplit(endpoint_url or "").hostname or ""
+    is_local, is_aws = _is_local(host), not host or host.endswith((".amazonaws.com", ".amazonaws.com.cn"))
+    if addressing == "auto" and not is_aws:
+        addressing = "path"
+    return Config(
+        signature_version="s3v4",
+        retries={"mode": "standard", "total_max_attempts": 3},
+        connect_timeout=5,
+        read_timeout=30,
+        max_pool_connections=max_connections,
+        request_checksum_calculation="when_required",  # SHA-256 is sent instead
+        proxies={} if is_local else None,
+        s3={"addressing_style": addressing},
+    )
+
+
+def _is_local(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

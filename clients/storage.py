@@ -1,0 +1,278 @@
+"""S3-compatible storage in a few blocking verbs, for threads: `await asyncio.to_thread(storage.put, …)`.
+
+Its errors are drawn in storage_errors.py.
+
+Nothing is ever overwritten. An output's key belongs to one job and number, so a second try, or a worker that had lost
+its lease, finds its own bytes there: `put` compares and accepts them. Other bytes raise ObjectExists with what is
+there, and the first write stands: a row that names it stays true. If its metadata names the same job, the caller may
+take that object as the result. (A server that does not know `If-None-Match` is asked first instead, which
+leaves a moment between; one that ignores it silently would overwrite.)
+"""
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any, Self
+
+from boto3.s3.transfer import TransferConfig
+from botocore.exceptions import ClientError
+
+from clients.output_keys import DEFAULT_TEMPLATE, output_key, validate_template
+from clients.s3_client import DEFAULT_REGION, Addressing, new_s3_client
+from clients.s3_objects import ObjectInfo, base64_of, file_sha256, info_of, metadata_of
+from clients.s3_uri import S3Uri
+from clients.storage_errors import (
+    AccessDenied,
+    BucketMissing,
+    ObjectExists,
+    ObjectMissing,
+    ObjectTooLarge,
+    StorageError,
+    StorageUnavailable,
+    status_of,
+    translated,
+)
+from settings import Settings
+
+__all__ = [
+    "DEFAULT_TEMPLATE",
+    "AccessDenied",
+    "BucketMissing",
+    "ObjectExists",
+    "ObjectInfo",
+    "ObjectMissing",
+    "ObjectTooLarge",
+    "S3Uri",
+    "Storage",
+    "StorageError",
+    "StorageUnavailable",
+    "output_key",
+    "validate_template",
+]
+
+MULTIPART_BYTES = 64 * 2**20  # below it one PUT is cheaper and carries the checksum of the whole
+_CHUNK = 2**20  # bytes read from a stream at once
+
+
+class Storage:
+    """One endpoint. Thread-safe; every method raises StorageError. Buckets and keys are taken as they are."""
+
+    def __init__(
+        self,
+        *,
+        endpoint_url: str | None,
+        addressing: Addressing = "auto",
+        max_connections: int = 32,
+        region: str | None = None,
+    ) -> None:
+        """`endpoint_url`: None means AWS. Credentials and, without `region`, the region are found as boto3 does."""
+        self._s3 = new_s3_client(endpoint_url, addressing=addressing, max_connections=max_connections, region=region)
+        self._is_conditional = True
+
+    @classmethod
+    def from_settings(cls, settings: Settings, *, max_connections: int = 32, region: str | None = None) -> Self:
+        return cls(
+            endpoint_url=settings.s3_endpoint_url,
+            addressing=settings.s3_addressing,
+            max_connections=max_connections,
+            region=region,
+        )
+
+    def put(
+        self,
+        bucket: str,
+        key: str,
+        data: bytes,
+        *,
+        content_type: str,
+        sha256_hex: str,
+        metadata: Mapping[str, str] | None = None,
+    ) -> ObjectInfo:
+        """Store `data` unless the key is taken, verified by the server; what is there afterwards.
+
+        Raise ObjectExists if other bytes are there. Values of `metadata` beyond ASCII are kept percent-encoded.
+        """
+        return self._put(bucket, key, data, len(data), content_type, sha256_hex, metadata or {})
+
+    def upload_file(
+        self, bucket: str, key: str, path: Path, content_type: str, *, metadata: Mapping[str, str] | None = None
+    ) -> ObjectInfo:
+        """Store a file as `put` stores bytes, in parts from 64 MiB on. Raise OSError if it cannot be read."""
+        sha256_hex, size = file_sha256(path)
+        if size >= MULTIPART_BYTES:
+            return self._put_parts(bucket, key, path, size, content_type, sha256_hex, metadata or {})
+        with path.open("rb") as file:
+            return self._put(bucket, key, file, size, content_type, sha256_hex, metadata or {})
+
+    def download_file(self, bucket: str, key: str, path: Path) -> ObjectInfo:
+        """Fetch an object into `path`, which appears only when length and SHA-256 are right.
+
+        Raise OSError if it cannot be written.
+        """
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".photabatch-")
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                info = self._fetch(bucket, key, file)
+            Path(name).replace(path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+        return info
+
+    def get(self, bucket: str, key: str, *, max_bytes: int) -> bytes:
+        """The object's bytes. Raise ObjectTooLarge, before reading, if they are more than `max_bytes`."""
+        with translated(f"s3://{bucket}/{key}"):
+            answer = self._s3.get_object(Bucket=bucket, Key=key)
+            if answer["ContentLength"] > max_bytes:
+                answer["Body"].close()
+                raise ObjectTooLarge(f"s3://{bucket}/{key} has {answer['ContentLength']} bytes, more than {max_bytes}")
+            data = answer["Body"].read()
+        if len(data) != answer["ContentLength"]:
+            raise StorageUnavailable(f"s3://{bucket}/{key} broke off after {len(data)} bytes")
+        return data
+
+    def head(self, bucket: str, key: str) -> ObjectInfo | None:
+        """What is at the key; None if nothing is."""
+        try:
+            with translated(f"s3://{bucket}/{key}"):
+                answer = self._s3.head_object(Bucket=bucket, Key=key, ChecksumMode="ENABLED")
+        except ObjectMissing:
+            return None
+        return info_of(bucket, key, answer)
+
+    def list(self, bucket: str, prefix: str = "") -> Iterator[ObjectInfo]:
+        """Every object below `prefix` in the order of keys, 1,000 at a time; without checksums and metadata."""
+        with translated(f"s3://{bucket}/{prefix}"):
+            for page in self._s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+                for each in page.get("Contents", []):
+                    yield ObjectInfo(bucket, each["Key"], each["Size"], each["ETag"], each["LastModified"])
+
+    def presign(self, bucket: str, key: str, *, expires_s: int) -> str:
+        """A URL that anybody may GET for `expires_s` seconds; nothing is asked of the server."""
+        with translated(f"s3://{bucket}/{key}"):
+            return self._s3.generate_presigned_url("get_object", {"Bucket": bucket, "Key": key}, expires_s)
+
+    def presign_put(
+        self, bucket: str, key: str, *, expires_s: int, content_type: str, sha256_hex: str
+    ) -> tuple[str, dict[str, str]]:
+        """A URL to PUT exactly these bytes to, and the headers that must go with them. 412: the key is taken."""
+        fields: dict[str, Any] = {
+            "Bucket": bucket,
+            "Key": key,
+            "ContentType": content_type,
+            "ChecksumSHA256": base64_of(sha256_hex),
+            "IfNoneMatch": "*",
+        }
+        with translated(f"s3://{bucket}/{key}"):
+            url = self._s3.generate_presigned_url("put_object", fields, expires_s)
+        headers = {"Content-Type": content_type, "x-amz-checksum-sha256": base64_of(sha256_hex), "If-None-Match": "*"}
+        return url, headers
+
+    def ensure_bucket(self, bucket: str) -> None:
+        """Create the bucket if it is not there."""
+        try:
+            with translated(f"s3://{bucket}"):
+                self._s3.head_bucket(Bucket=bucket)
+        except (ObjectMissing, BucketMissing):
+            self._create_bucket(bucket)
+
+    def close(self) -> None:
+        self._s3.close()
+
+    def _create_bucket(self, bucket: str) -> None:
+        fields: dict[str, Any] = {"Bucket": bucket}
+        if (region := self._s3.meta.region_name) != DEFAULT_REGION:  # which AWS refuses to be told
+            fields["CreateBucketConfiguration"] = {"LocationConstraint": region}
+        with translated(f"s3://{bucket}"):
+            try:
+                self._s3.create_bucket(**fields)
+            except (self._s3.exceptions.BucketAlreadyOwnedByYou, self._s3.exceptions.BucketAlreadyExists):
+                return
+
+    def _put(
+        self,
+        bucket: str,
+        key: str,
+        body: bytes | IO[bytes],
+        size: int,
+        content_type: str,
+        sha256_hex: str,
+        metadata: Mapping[str, str],
+    ) -> ObjectInfo:
+        fields: dict[str, Any] = {
+            "Bucket": bucket,
+            "Key": key,
+            "Body": body,
+            "ContentType": content_type,
+            "ChecksumSHA256": base64_of(sha256_hex),
+            "Metadata": metadata_of(sha256_hex, metadata),
+        }
+        with translated(f"s3://{bucket}/{key}"):
+            answer = self._put_once(fields)
+        if answer is None:
+            return self._same(bucket, key, size, sha256_hex)
+        kept = fields["Metadata"]
+        return ObjectInfo(bucket, key, size, answer["ETag"], None, sha256_hex, content_type, kept)
+
+    def _put_once(self, fields: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """The answer; None if the key is taken."""
+        if self._is_conditional:
+            try:
+                return self._s3.put_object(**fields, IfNoneMatch="*")
+            except ClientError as error:
+                if status_of(error) == 412:
+                    return None
+                if status_of(error) != 501:
+                    raise
+                self._is_conditional = False
+            if not isinstance(fields["Body"], bytes):
+                fields["Body"].seek(0)
+        if self.head(fields["Bucket"], fields["Key"]) is not None:
+            return None
+        return self._s3.put_object(**fields)
+
+    def _put_parts(
+        self,
+        bucket: str,
+        key: str,
+        path: Path,
+        size: int,
+        content_type: str,
+        sha256_hex: str,
+        metadata: Mapping[str, str],
+    ) -> ObjectInfo:
+        """A large file, which no server takes conditionally in parts: asked first instead."""
+        if self.head(bucket, key) is None:
+            extra = {"ContentType": content_type, "ChecksumAlgorithm": "SHA256"}
+            parts = TransferConfig(multipart_threshold=MULTIPART_BYTES, use_threads=False)
+            fields = {**extra, "Metadata": metadata_of(sha256_hex, metadata)}
+            with translated(f"s3://{bucket}/{key}"):
+                self._s3.upload_file(str(path), bucket, key, ExtraArgs=fields, Config=parts)
+        return self._same(bucket, key, size, sha256_hex)
+
+    def _same(self, bucket: str, key: str, size: int, sha256_hex: str) -> ObjectInfo:
+        """What is at the key, if it is these bytes. Raise ObjectExists if it is not."""
+        info = self.head(bucket, key)
+        if info is None:
+            raise StorageUnavailable(f"s3://{bucket}/{key} was taken and is gone")
+        if info.size != size:
+            raise ObjectExists(info)
+        found = info.sha256 or hashlib.sha256(self.get(bucket, key, max_bytes=size)).hexdigest()
+        if found != sha256_hex:
+            raise ObjectExists(info)
+        return info
+
+    def _fetch(self, bucket: str, key: str, file: IO[bytes]) -> ObjectInfo:
+        digest, size = hashlib.sha256(), 0
+        with translated(f"s3://{bucket}/{key}"):
+            answer = self._s3.get_object(Bucket=bucket, Key=key, ChecksumMode="ENABLED")
+            for chunk in answer["Body"].iter_chunks(_CHUNK):
+                digest.update(chunk)
+                size += len(chunk)
+                file.write(chunk)
+        info = info_of(bucket, key, answer)
+        if size != info.size or info.sha256 not in (None, digest.hexdigest()):
+            raise StorageUnavailable(f"s3://{bucket}/{key} did not arrive as it was stored")
+        return info

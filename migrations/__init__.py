@@ -1,0 +1,1 @@
+"""Alembic migrations; `photabatch migrate` runs them."""

@@ -1,0 +1,114 @@
+"""What is due: the statements that hand ids to the stages' queues. One transaction, opened by the caller."""
+
+import uuid
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Row, text
+
+from models.admission import RESEND_S
+from models.base import quoted
+from models.states import WORKING_STATES, Stage
+
+CHANNEL = "photabatch_due"  # NOTIFY: something became due
+LEADER_LOCK = 0x70686F7462  # advisory lock: one dispatcher works, the others wait for it
+MAX_CLAIMS = 3  # claims that end without a word before a job counts as poison
+_IMPATIENCE_S = 3.0  # a message this old in an empty queue is lost, not late
+
+_STAGE_OF = {state.value: state.stage for state in WORKING_STATES if state.stage}
+
+
+def try_to_lead(connection: Connection) -> bool:
+    """Whether this connection leads; the lock goes with the connection, however it ends."""
+    return bool(connection.scalar(text("SELECT pg_try_advisory_lock(:lock)"), {"lock": LEADER_LOCK}))
+
+
+_NOTIFY = text(f"SELECT pg_notify('{CHANNEL}', '')")
+
+
+def notify(connection: Connection) -> None:
+    """Wake the dispatcher when this transaction commits."""
+    connection.execute(_NOTIFY)
+
+
+_POISON = text(
+    f"""
+    UPDATE jobs SET state = 'failed', due_at = NULL, hold = 'idle', finished_at = now(), error_code = 'worker_lost',
+           error_message = 'the worker process ended ' || claims || ' times while it worked on this job'
+    WHERE id IN (SELECT id FROM jobs WHERE state IN ({quoted(WORKING_STATES)}) AND due_at <= now()
+                 AND claims >= :limit FOR UPDATE SKIP LOCKED)
+    """
+)
+
+
+def fail_poison(connection: Connection) -> None:
+    connection.execute(_POISON, {"limit": MAX_CLAIMS})
+
+
+_DUE = text(
+    f"""
+    UPDATE jobs SET hold = 'sent', due_at = now() + make_interval(secs => :resend)
+    WHERE id IN (SELECT id FROM jobs WHERE state IN ({quoted(WORKING_STATES)}) AND due_at <= now()
+                 ORDER BY due_at LIMIT :limit FOR UPDATE SKIP LOCKED)
+    RETURNING id, state
+    """
+)
+
+
+def take_due(connection: Connection, *, limit: int) -> dict[Stage, list[uuid.UUID]]:
+    """Whatever is due, whoever held it: marked as sent, by stage."""
+    return _by_stage(connection.execute(_DUE, {"resend": RESEND_S, "limit": limit}))
+
+
+_LOST = text(
+    """
+    UPDATE jobs SET due_at = now() + make_interval(secs => :resend)
+    WHERE id IN (SELECT id FROM jobs WHERE state = :state AND hold = 'sent'
+                 AND due_at BETWEEN now() AND now() + make_interval(secs => :resend - :impatience)
+                 ORDER BY due_at LIMIT :limit FOR UPDATE SKIP LOCKED)
+    RETURNING id, state
+    """
+)
+
+
+def take_lost(connection: Connection, stage: Stage, *, limit: int) -> list[uuid.UUID]:
+    """What was sent a while ago, asked for when the stage's queue is empty: those messages are gone."""
+    state = next(state for state in WORKING_STATES if state.stage is stage)
+    rows = connection.execute(_LOST, {"resend": RESEND_S, "impatience": _IMPATIENCE_S, "state": state, "limit": limit})
+    return _by_stage(rows).get(stage, [])
+
+
+_UNSENT = text(
+    """
+    UPDATE jobs SET hold = 'idle', due_at = now() + make_interval(secs => 1)
+    WHERE id = ANY(:ids) AND hold = 'sent'
+    """
+)
+
+
+def unsend(connection: Connection, ids: Sequence[uuid.UUID]) -> None:
+    """The broker did not take the message: due again in a second."""
+    connection.execute(_UNSENT, {"ids": list(ids)})
+
+
+_NEXT_DUE = text(
+    f"""
+    SELECT extract(epoch FROM min(due_at) - now())::float8 FROM (
+        SELECT min(due_at) AS due_at FROM jobs WHERE state IN ({quoted(WORKING_STATES)})
+        UNION ALL SELECT min(due_at) FROM deliveries WHERE state = 'pending'
+    ) AS next
+    """
+)
+
+
+def seconds_to_next(connection: Connection) -> float | None:
+    """Until the next job or delivery is due; None if there is none."""
+    seconds: float | None = connection.scalar(_NEXT_DUE)
+    return seconds
+
+
+def _by_stage(rows: Iterable[Row[Any]]) -> dict[Stage, list[uuid.UUID]]:
+    stages: dict[Stage, list[uuid.UUID]] = {}
+    for row in rows:
+        stages.setdefault(_STAGE_OF[row.state], []).append(row.id)
+    return stages

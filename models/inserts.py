@@ -1,0 +1,165 @@
+"""How jobs and batches come into being. One transaction, opened by the caller."""
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, text
+from sqlalchemy.dialects.postgresql import JSONB
+
+_BATCH_LOCK = 0x70686F74  # first key of the advisory locks that serialise "find or open by name"
+
+_INSERT = text(
+    """
+    INSERT INTO jobs (id, account_id, batch_id, custom_id, idempotency_key, operation, params, output, source,
+                      priority, webhook_url, metadata, client_request_id, estimate_usd, expires_at, state, due_at,
+                      error_code, error_message, finished_at)
+    SELECT id, account_id, batch_id, custom_id, idempotency_key, operation, params, output, source,
+           priority, webhook_url, metadata, client_request_id, estimate_usd, expires_at, state,
+           CASE WHEN state = 'queued' THEN coalesce(not_before, now()) END,
+           error_code, error_message, CASE WHEN state <> 'queued' THEN now() END
+    FROM jsonb_to_recordset(:jobs) AS j (
+        id uuid, account_id uuid, batch_id uuid, custom_id text, idempotency_key text, operation text, params jsonb,
+        output text, source jsonb, priority int, webhook_url text, metadata jsonb, client_request_id text,
+        estimate_usd numeric, expires_at timestamptz, not_before timestamptz, state text, error_code text,
+        error_message text)
+    ON CONFLICT DO NOTHING
+    RETURNING id
+    """
+).bindparams(bindparam("jobs", type_=JSONB))
+
+
+def insert_jobs(connection: Connection, jobs: Sequence[Mapping[str, Any]]) -> set[uuid.UUID]:
+    """Insert rows of plain JSON values; the ids of those whose custom_id and idempotency_key were new."""
+    return set(connection.execute(_INSERT, {"jobs": list(jobs)}).scalars())
+
+
+_EXISTING = text(
+    """
+    SELECT wanted.id AS wanted_id, job.id, job.state
+    FROM jsonb_to_recordset(:jobs) AS wanted (
+        id uuid, account_id uuid, batch_id uuid, custom_id text, idempotency_key text)
+    JOIN jobs AS job ON (job.batch_id = wanted.batch_id AND job.custom_id = wanted.custom_id)
+                     OR (job.account_id = wanted.account_id AND job.idempotency_key = wanted.idempotency_key)
+    """
+).bindparams(bindparam("jobs", type_=JSONB))
+
+
+def existing_jobs(connection: Connection, jobs: Sequence[Mapping[str, Any]]) -> dict[uuid.UUID, tuple[uuid.UUID, str]]:
+    """For rows that were not inserted: the id and state of the job that is there already, by the id wanted."""
+    rows = connection.execute(_EXISTING, {"jobs": list(jobs)})
+    return {row.wanted_id: (row.id, row.state) for row in rows}
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRef:
+    """What a producer needs to know of a batch to add jobs to it."""
+
+    id: uuid.UUID
+    account_id: uuid.UUID
+    name: str
+    slug: str
+    priority: int
+    is_open: bool  # jobs may still join
+
+
+_REF = "id, account_id, name, slug, priority, closes_at IS NULL OR closes_at > now() AS is_open"
+
+_OPEN = text(
+    f"""
+    INSERT INTO batches (id, account_id, name, slug, priority, budget_usd, webhook_url, webhook_events, metadata)
+    VALUES (:id, :account_id, :name, :slug, :priority, :budget_usd, :webhook_url, :webhook_events, :metadata)
+    RETURNING {_REF}
+    """
+).bindparams(bindparam("webhook_events", type_=JSONB), bindparam("metadata", type_=JSONB))
+
+
+def insert_batch(
+    connection: Connection,
+    *,
+    batch_id: uuid.UUID,
+    account_id: uuid.UUID,
+    name: str,
+    slug: str,
+    priority: int,
+    budget_usd: Decimal | None,
+    webhook_url: str | None,
+    webhook_events: Sequence[str],
+    metadata: Mapping[str, str],
+) -> BatchRef:
+    values = {
+        "id": batch_id,
+        "account_id": account_id,
+        "name": name,
+        "slug": slug,
+        "priority": priority,
+        "budget_usd": budget_usd,
+        "webhook_url": webhook_url,
+        "webhook_events": list(webhook_events),
+        "metadata": dict(metadata),
+    }
+    return BatchRef(**connection.execute(_OPEN, values).mappings().one())
+
+
+_GET = text(f"SELECT {_REF} FROM batches WHERE id = :id")
+
+
+def get_batch(connection: Connection, batch_id: uuid.UUID) -> BatchRef | None:
+    row = connection.execute(_GET, {"id": batch_id}).mappings().one_or_none()
+    return BatchRef(**row) if row else None
+
+
+_JOIN = text(
+    f"""
+    SELECT {_REF} FROM batches
+    WHERE account_id = :account_id AND name = :name AND finished_at IS NULL AND cancelled_at IS NULL
+    ORDER BY created_at DESC LIMIT 1 FOR UPDATE
+    """
+)
+
+
+def lock_unfinished_batch(connection: Connection, account_id: uuid.UUID, name: str) -> BatchRef | None:
+    """The newest unfinished batch of that name. Locked, so that it cannot be settled while a job joins it."""
+    key = uuid.uuid5(account_id, name).int & 0x7FFFFFFF
+    connection.execute(text("SELECT pg_advisory_xact_lock(:a, :b)"), {"a": _BATCH_LOCK, "b": key})
+    row = connection.execute(_JOIN, {"account_id": account_id, "name": name}).mappings().one_or_none()
+    return BatchRef(**row) if row else None
+
+
+_CLOSE = text(
+    """
+    UPDATE batches SET closes_at = now() + make_interval(secs => :after)
+    WHERE id = :id AND finished_at IS NULL AND (closes_at IS NULL OR :after > 0)
+    """
+)
+
+
+def close_batch(connection: Connection, batch_id: uuid.UUID, *, after_s: float = 0.0) -> None:
+    """No job joins any more, or none after so many seconds without another."""
+    connection.execute(_CLOSE, {"id": batch_id, "after": after_s})
+
+
+# A job that no call was made for can stop at once; what may have been charged is collected.
+_CANCEL_JOBS = text(
+    """
+    UPDATE jobs SET state = 'cancelled', due_at = NULL, hold = 'idle', finished_at = now()
+    WHERE batch_id = :id
+      AND (state = 'queued' OR state = 'submitting' AND requested_at IS NULL AND hold <> 'held')
+    """
+)
+_CANCEL = text(
+    """
+    UPDATE batches SET cancelled_at = now(), closes_at = least(closes_at, now())
+    WHERE id = :id AND finished_at IS NULL AND cancelled_at IS NULL
+    """
+)
+
+
+def cancel_batch(connection: Connection, batch_id: uuid.UUID) -> bool:
+    """Cancel what has not been called; whether the batch was still unfinished."""
+    is_unfinished = connection.execute(_CANCEL, {"id": batch_id}).rowcount > 0
+    if is_unfinished:
+        connection.execute(_CANCEL_JOBS, {"id": batch_id})
+    return is_unfinished

@@ -1,0 +1,90 @@
+"""A job: one call to Phota and what became of it. `docs/architecture.md` tells how the five driving columns work."""
+
+import uuid
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import (
+    CheckConstraint,
+    Computed,
+    ForeignKey,
+    Index,
+    Integer,
+    SmallInteger,
+    UniqueConstraint,
+    func,
+    text,
+)
+from sqlalchemy.orm import Mapped, mapped_column
+
+from models.base import Base, new_id, one_of, quoted
+from models.states import FINAL_STATES, WORKING_STATES, Hold, JobState, Priority
+
+_IS_FINAL = f"(state IN ({quoted(FINAL_STATES)}))"
+
+
+class Job(Base):
+    __tablename__ = "jobs"
+    __table_args__ = (
+        one_of("state", JobState),
+        one_of("hold", Hold),
+        CheckConstraint(f"{_IS_FINAL} = (due_at IS NULL)", name="final_is_never_due"),
+        CheckConstraint(f"{_IS_FINAL} = (finished_at IS NOT NULL)", name="final_is_finished"),
+        CheckConstraint("state <> 'queued' OR requested_at IS NULL", name="queued_is_uncharged"),
+        CheckConstraint("state <> 'succeeded' OR cost_usd IS NOT NULL", name="succeeded_is_charged"),
+        UniqueConstraint("batch_id", "custom_id"),
+        UniqueConstraint("account_id", "idempotency_key"),
+        Index("ix_jobs_admission", "priority", "lane_id", "due_at", "id", postgresql_where=text("state = 'queued'")),
+        Index("ix_jobs_due", "due_at", postgresql_where=text(f"state IN ({quoted(WORKING_STATES)})")),
+        Index(
+            "ix_jobs_expires_at",
+            "expires_at",
+            postgresql_where=text("state = 'queued' AND expires_at IS NOT NULL"),
+        ),
+        Index(
+            "ix_jobs_errors",
+            "batch_id",
+            "error_code",
+            postgresql_where=text("state IN ('failed', 'rejected', 'expired')"),
+        ),
+        Index("ix_jobs_batch_id_id", "batch_id", "id"),
+    )
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=new_id)
+    account_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("accounts.id"))
+    batch_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("batches.id"))
+    # whom admission is fair to: the batch, or the account for jobs of their own
+    lane_id: Mapped[uuid.UUID] = mapped_column(Computed("coalesce(batch_id, account_id)", persisted=True))
+    custom_id: Mapped[str | None]
+    idempotency_key: Mapped[str | None]
+    operation: Mapped[str]
+    params: Mapped[dict[str, Any]]
+    output: Mapped[str]  # `s3://bucket/prefix/template`
+    source: Mapped[dict[str, Any] | None]  # where uploaded bytes came from: path, bytes, sha256
+    priority: Mapped[int] = mapped_column(SmallInteger, default=Priority.NORMAL)
+    webhook_url: Mapped[str | None]
+    labels: Mapped[dict[str, str]] = mapped_column("metadata", default=dict, server_default=text("'{}'"))
+
+    state: Mapped[str] = mapped_column(default=JobState.QUEUED, server_default=text("'queued'"))
+    due_at: Mapped[datetime | None] = mapped_column(server_default=func.now())
+    hold: Mapped[str] = mapped_column(default=Hold.IDLE, server_default=text("'idle'"))
+    version: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    attempt: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))
+    claims: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))  # since a stage last wrote
+
+    client_request_id: Mapped[str]  # Phota returns the same job for it and charges once
+    requested_at: Mapped[datetime | None]  # first call that may have been charged; null while certain that none was
+    accepted_at: Mapped[datetime | None]  # Phota answered with `remote_job_id`
+    remote_job_id: Mapped[str | None]
+    poll_url: Mapped[str | None]
+    result_urls: Mapped[list[str] | None]
+    known_subjects: Mapped[dict[str, Any] | None]
+
+    estimate_usd: Mapped[Decimal]  # the most it can cost; reserved while in flight
+    cost_usd: Mapped[Decimal | None]
+    error_code: Mapped[str | None]
+    error_message: Mapped[str | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    expires_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]

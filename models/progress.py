@@ -1,0 +1,157 @@
+"""A batch as people and programs see it: the batch object of the contract."""
+
+import uuid
+from dataclasses import dataclass, replace
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from models.states import BatchStatus, JobState
+
+_STATES = ", ".join(f"progress.{state}" for state in JobState)
+_BATCH = f"""
+    SELECT batch.id, batch.account_id, batch.name, batch.slug, batch.status, batch.paused_reason, batch.budget_usd,
+           batch.created_at, batch.started_at, batch.finished_at, batch.cancelled_at, batch.metadata, now() AS now,
+           progress.total, progress.estimated_usd, progress.reserved_usd, progress.spent_usd, {_STATES}
+    FROM batches AS batch JOIN batch_progress AS progress ON progress.batch_id = batch.id
+"""
+_ERRORS = """
+    SELECT error_code AS code, max(error_message) AS message, count(*) AS count FROM jobs
+    WHERE batch_id = :id AND state IN ('failed', 'rejected', 'expired') GROUP BY error_code
+    ORDER BY count(*) DESC, error_code LIMIT 5
+"""
+_READ = text(_BATCH + " WHERE batch.id = :id")
+_READ_ERRORS = text(_ERRORS)
+
+
+@dataclass(frozen=True, slots=True)
+class BatchView:
+    """Numbers of one snapshot: `counts` add up to `counts["total"]`. Money in USD."""
+
+    id: uuid.UUID
+    name: str
+    slug: str
+    status: BatchStatus
+    paused_reason: str | None
+    counts: dict[str, int]
+    estimated_usd: Decimal
+    reserved_usd: Decimal
+    spent_usd: Decimal
+    budget_usd: Decimal | None
+    eta: datetime | None
+    errors: list[dict[str, Any]]
+    metadata: dict[str, str]
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+    @property
+    def unfinished(self) -> int:
+        return sum(self.counts[state] for state in JobState if not state.is_final)
+
+    @property
+    def finished(self) -> int:
+        return self.counts["total"] - self.unfinished
+
+    def as_json(self) -> dict[str, Any]:
+        """The batch object of the contract."""
+        return {
+            "id": str(self.id),
+            "name": self.name,
+            "status": self.status.value,
+            "paused_reason": self.paused_reason,
+            "counts": self.counts,
+            "cost_usd": {
+                "estimated": float(self.estimated_usd),
+                "reserved": float(self.reserved_usd),
+                "spent": float(self.spent_usd),
+            },
+            "budget_usd": None if self.budget_usd is None else float(self.budget_usd),
+            "eta": _iso(self.eta),
+            "errors": self.errors,
+            "metadata": self.metadata,
+            "created_at": _iso(self.created_at),
+            "started_at": _iso(self.started_at),
+            "finished_at": _iso(self.finished_at),
+        }
+
+
+def read_batch(connection: Connection, batch_id: uuid.UUID) -> BatchView | None:
+    row = connection.execute(_READ, {"id": batch_id}).mappings().one_or_none()
+    if row is None:
+        return None
+    return _view(row, [dict(error) for error in connection.execute(_READ_ERRORS, {"id": batch_id}).mappings()])
+
+
+async def read_batch_async(connection: AsyncConnection, batch_id: uuid.UUID) -> BatchView | None:
+    row = (await connection.execute(_READ, {"id": batch_id})).mappings().one_or_none()
+    if row is None:
+        return None
+    return _view(row, [dict(e) for e in (await connection.execute(_READ_ERRORS, {"id": batch_id})).mappings()])
+
+
+_FIND = text(
+    """
+    SELECT id FROM batches
+    WHERE account_id = :account AND (name = :word OR slug = :word OR id::text = :word)
+    ORDER BY created_at DESC LIMIT 1
+    """
+)
+_LATEST = text("SELECT id FROM batches WHERE account_id = :account ORDER BY created_at DESC LIMIT 1")
+
+
+def find_batch(connection: Connection, account_id: uuid.UUID, word: str | None) -> uuid.UUID | None:
+    """By id, slug or name (the newest of that name); without a word the newest of all."""
+    statement = _LATEST if word is None else _FIND
+    return connection.execute(statement, {"account": account_id, "word": word}).scalar_one_or_none()
+
+
+_LIST = text(_BATCH + " WHERE batch.account_id = :account ORDER BY batch.created_at DESC LIMIT :limit")
+
+
+def list_batches(connection: Connection, account_id: uuid.UUID, *, limit: int) -> list[BatchView]:
+    """Newest first, without their errors."""
+    return [_view(row, []) for row in connection.execute(_LIST, {"account": account_id, "limit": limit}).mappings()]
+
+
+def _view(row: RowMapping, errors: list[dict[str, Any]]) -> BatchView:
+    counts = {state.value: int(row[state.value]) for state in JobState}
+    view = BatchView(
+        counts={**counts, "total": int(row["total"])},
+        eta=None,
+        errors=errors,
+        status=BatchStatus(row["status"]),
+        **{name: row[name] for name in _PLAIN},
+    )
+    return view if view.status.is_final else _with_eta(view, row["now"])
+
+
+_PLAIN = (
+    "id",
+    "name",
+    "slug",
+    "paused_reason",
+    "estimated_usd",
+    "reserved_usd",
+    "spent_usd",
+    "budget_usd",
+    "metadata",
+    "created_at",
+    "started_at",
+    "finished_at",
+)
+
+
+def _with_eta(view: BatchView, now: datetime) -> BatchView:
+    """At the mean pace so far; unknown until a job has finished."""
+    if view.started_at is None or not view.finished or view.paused_reason:
+        return view
+    pace = (now - view.started_at) / view.finished
+    return replace(view, eta=now + pace * view.unfinished)
+
+
+def _iso(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat()

@@ -1,0 +1,59 @@
+"""Batches come to their end: counts folded, outcomes written. Only the leading dispatcher runs these."""
+
+import uuid
+from collections.abc import Iterable
+
+from sqlalchemy import Connection, text
+
+from models.states import FINAL_STATES, JobState
+
+_GOOD = "progress.succeeded + progress.skipped"
+_FINAL = " + ".join(f"progress.{state}" for state in FINAL_STATES)
+_UNFINAL = " + ".join(f"progress.{state}" for state in JobState if not state.is_final)
+
+_FOLD = text(
+    """
+    WITH taken AS (
+        DELETE FROM batch_deltas WHERE id IN (SELECT id FROM batch_deltas ORDER BY id LIMIT 10000) RETURNING *
+    )
+    INSERT INTO batch_counts AS counted (batch_id, state, jobs, estimate_usd, cost_usd)
+    SELECT batch_id, state, sum(jobs), sum(estimate_usd), sum(cost_usd) FROM taken GROUP BY batch_id, state
+    ON CONFLICT (batch_id, state) DO UPDATE SET
+        jobs = counted.jobs + excluded.jobs, estimate_usd = counted.estimate_usd + excluded.estimate_usd,
+        cost_usd = counted.cost_usd + excluded.cost_usd
+    RETURNING batch_id
+    """
+)
+
+
+def fold_counts(connection: Connection) -> set[uuid.UUID]:
+    """Move deltas into counts; the batches that changed. A reader sees before or after, never between."""
+    return set(connection.execute(_FOLD).scalars())
+
+
+_UNFINISHED = text("SELECT id FROM batches WHERE finished_at IS NULL AND closes_at <= now()")
+
+
+def closed_batches(connection: Connection) -> set[uuid.UUID]:
+    """Unfinished batches that no job can join any more."""
+    return set(connection.execute(_UNFINISHED).scalars())
+
+
+_SETTLE = text(
+    f"""
+    UPDATE batches SET finished_at = now(), paused_at = NULL, paused_reason = NULL, outcome = CASE
+        WHEN cancelled_at IS NOT NULL THEN 'cancelled'
+        WHEN {_GOOD} = progress.total THEN 'completed'
+        WHEN {_GOOD} > 0 THEN 'completed_with_errors'
+        WHEN progress.expired = progress.total THEN 'expired'
+        ELSE 'failed' END
+    FROM batch_progress AS progress
+    WHERE batches.id = ANY(:ids) AND progress.batch_id = batches.id AND batches.finished_at IS NULL
+      AND batches.closes_at <= now() AND {_UNFINAL} = 0 AND {_FINAL} = progress.total
+    """
+)
+
+
+def settle(connection: Connection, batches: Iterable[uuid.UUID]) -> None:
+    """Give those an outcome whose jobs are all final; a trigger writes the event."""
+    connection.execute(_SETTLE, {"ids": list(batches)})

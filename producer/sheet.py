@@ -1,0 +1,105 @@
+"""The before/after contact sheet of a batch: one HTML file that needs nothing beside itself."""
+
+import hashlib
+import os
+import tempfile
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+from typing import IO, Any
+
+from clients.storage import BucketMissing, ObjectMissing, ObjectTooLarge, Storage
+from models.progress import BatchView
+from models.results import JobResult
+from producer.sheet_page import Shot, cut_notice, empty_notice, page_around_rows, row
+from producer.thumbnail import make_thumbnail
+
+DEFAULT_LIMIT = 500  # jobs: about 100 MB of page, what a browser still scrolls well
+_AT_ONCE = 4  # jobs whose pictures are in memory
+
+
+def write_sheet(
+    path: Path, *, batch: BatchView, jobs: Iterable[JobResult], storage: Storage, limit: int = DEFAULT_LIMIT
+) -> None:
+    """Write the first `limit` of `jobs`; the file appears when it is whole. Raise StorageError, OSError."""
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".photabatch-")
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8", errors="replace") as file:
+            _write(file, batch, iter(jobs), storage, limit)
+        Path(name).chmod(0o644)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def _write(file: IO[str], batch: BatchView, jobs: Iterator[JobResult], storage: Storage, limit: int) -> None:
+    head, foot = page_around_rows(batch, limit=limit)
+    file.write(head)
+    is_empty = True
+    for each in _rows(islice(jobs, limit), storage):
+        file.write(each)
+        is_empty = False
+    if is_empty:
+        file.write(empty_notice())
+    elif next(jobs, None) is not None:
+        file.write(cut_notice(batch, limit=limit))
+    file.write(foot)
+
+
+def _rows(jobs: Iterator[JobResult], storage: Storage) -> Iterator[str]:
+    """In the order of `jobs`, a few made ahead, so that neither the network nor the decoder waits for the other."""
+    pending: deque[Future[str]] = deque()
+    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="sheet") as pool:
+        for number, job in enumerate(jobs, start=1):
+            pending.append(pool.submit(_row, job, number, storage))
+            if len(pending) > _AT_ONCE:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+
+
+def _row(job: JobResult, number: int, storage: Storage) -> str:
+    after = [_after(output, storage, label=_label(job, output)) for output in job.outputs]
+    return row(job, number, before=_before(job.source), after=after)
+
+
+def _label(job: JobResult, output: dict[str, Any]) -> str:
+    word = "After" if job.source else "Result"
+    return f"{word} {output['index'] + 1}" if len(job.outputs) > 1 else word
+
+
+def _before(source: dict[str, Any] | None) -> Shot | None:
+    """The original, if it is still where it was and still the same; other bytes would be no before."""
+    if source is None or not Path(source["path"]).is_file():
+        return None
+    if "sha256" not in source:  # refused on upload, perhaps because it crashes decoders
+        return Shot("Before", None, 0, 0, note="This file cannot be shown.")
+    try:
+        data = Path(source["path"]).read_bytes()
+    except OSError:
+        return None
+    if hashlib.sha256(data).hexdigest() != source["sha256"]:
+        return None
+    return _shot("Before", data, source)
+
+
+def _after(output: dict[str, Any], storage: Storage, *, label: str) -> Shot:
+    try:
+        data = storage.get(output["bucket"], output["key"], max_bytes=output["bytes"])
+    except (ObjectMissing, BucketMissing, ObjectTooLarge):
+        data = b""
+    if hashlib.sha256(data).hexdigest() != output["sha256"]:
+        note = "It is no longer in the bucket." if not data else "The bucket holds other bytes by now."
+        return Shot(label, None, output["width"], output["height"], output["bytes"], note)
+    return _shot(label, data, output)
+
+
+def _shot(label: str, data: bytes, facts: dict[str, Any]) -> Shot:
+    """`facts`: `width`, `height` in pixels, used where the picture itself cannot be asked."""
+    thumbnail = make_thumbnail(data)
+    if thumbnail is None:
+        return Shot(label, None, facts["width"], facts["height"], len(data), "This picture cannot be decoded.")
+    return Shot(label, thumbnail.data_uri, thumbnail.width, thumbnail.height, len(data))

@@ -1,0 +1,197 @@
+"""`submit`: the one place where jobs enter, whoever produced them."""
+
+import json
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection
+from sqlalchemy.orm import Session
+
+from clients.output_keys import DEFAULT_TEMPLATE
+from clients.phota_requests import InvalidRequest, Problem
+from clients.s3_uri import S3Uri
+from models import DEFAULT_ACCOUNT, JobState, Priority, inserts, new_id
+from models.dispatch import notify
+from models.inserts import BatchRef
+from producer.database import default_engine
+from producer.jobs import LONE_TEMPLATE, CheckedJob, check
+from settings import get_settings
+
+_ROWS = 1_000  # in one statement
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """A job that is in the table now. `is_new` is False where its idempotency key or custom_id was there before."""
+
+    id: uuid.UUID
+    custom_id: str | None
+    state: JobState
+    is_new: bool
+
+
+class InvalidJobs(ValueError):  # noqa: N818 - the contract's word
+    """Some jobs do not validate; nothing was queued. `problems`: index of the job, and what is wrong."""
+
+    def __init__(self, problems: Sequence[tuple[int, Problem]]) -> None:
+        self.problems = list(problems)
+        shown = "\n".join(f"job {index}: {problem.message}" for index, problem in self.problems[:20])
+        more = f"\n… and {len(self.problems) - 20} more" if len(self.problems) > 20 else ""
+        super().__init__(f"{len(self.problems)} problems, nothing was queued\n{shown}{more}")
+
+
+class BatchClosed(ValueError):  # noqa: N818
+    """The batch takes no more jobs."""
+
+
+def submit(
+    jobs: Mapping[str, Any] | Iterable[Mapping[str, Any]],
+    *,
+    batch: BatchRef | None = None,
+    session: Session | Connection | None = None,
+    account_id: uuid.UUID = DEFAULT_ACCOUNT,
+) -> list[Submitted]:
+    """Queue one job or many, in manifest form: `{"operation": "enhance", "params": {"image": "s3://…"}, …}`.
+
+    With `session` everything happens in the caller's transaction, and nothing starts before its commit; without it, in
+    one of its own. Raise InvalidJobs, or BatchClosed, and queue nothing.
+    """
+    several = [jobs] if isinstance(jobs, Mapping) else jobs
+    checked = _check_all(several)
+    with _transaction(session) as connection:
+        return insert(connection, checked, batch=batch, account_id=account_id)
+
+
+def _check_all(jobs: Iterable[Mapping[str, Any]]) -> list[CheckedJob]:
+    allowed = get_settings().allowed_hosts
+    problems: list[tuple[int, Problem]] = []
+    checked: list[CheckedJob] = []
+    seen: dict[str, int] = {}
+    for index, job in enumerate(jobs):
+        try:
+            checked.append(check(job, allowed_hosts=allowed))
+        except InvalidRequest as error:
+            problems += [(index, problem) for problem in error.problems]
+            continue
+        custom_id = checked[-1].spec.custom_id
+        if custom_id is not None and seen.setdefault(custom_id, index) != index:
+            text = f"custom_id: {custom_id!r} is that of job {seen[custom_id]} too"
+            problems.append((index, Problem("custom_id", "duplicate_custom_id", text)))
+    if problems:
+        raise InvalidJobs(problems)
+    return checked
+
+
+def insert(
+    connection: Connection,
+    jobs: Sequence[CheckedJob],
+    *,
+    batch: BatchRef | None = None,
+    account_id: uuid.UUID = DEFAULT_ACCOUNT,
+) -> list[Submitted]:
+    """Queue checked jobs; those whose custom_id or idempotency key is known already are told, not queued again."""
+    rows = [_row(job, batch, account_id) for job in jobs]
+    return _insert_rows(connection, rows, batch)
+
+
+def insert_rejected(
+    connection: Connection,
+    *,
+    operation: str,
+    params: Mapping[str, Any],
+    problem: Problem,
+    custom_id: str | None = None,
+    idempotency_key: str | None = None,
+    source: Mapping[str, Any] | None = None,
+    batch: BatchRef | None = None,
+    account_id: uuid.UUID = DEFAULT_ACCOUNT,
+) -> Submitted:
+    """Keep a trace of what cannot be done: a job that is `rejected` from the start, and costs nothing."""
+    row = {
+        **_identity(batch, account_id),
+        "custom_id": custom_id,
+        "idempotency_key": idempotency_key,
+        "operation": operation,
+        "params": _storable(params),
+        "output": "",
+        "source": dict(source) if source else None,
+        "priority": Priority.NORMAL,
+        "metadata": {},
+        "estimate_usd": "0",
+        "state": JobState.REJECTED,
+        "error_code": problem.code,
+        "error_message": problem.message,
+    }
+    return _insert_rows(connection, [row], batch)[0]
+
+
+def _insert_rows(connection: Connection, rows: list[dict[str, Any]], batch: BatchRef | None) -> list[Submitted]:
+    if batch is not None and not _is_open(connection, batch):
+        raise BatchClosed(f"the batch {batch.name} takes no more jobs")
+    submitted: list[Submitted] = []
+    for start in range(0, len(rows), _ROWS):
+        submitted += _insert_some(connection, rows[start : start + _ROWS])
+    notify(connection)
+    return submitted
+
+
+def _is_open(connection: Connection, batch: BatchRef) -> bool:
+    now = inserts.get_batch(connection, batch.id)
+    return now is not None and now.is_open
+
+
+def _insert_some(connection: Connection, rows: list[dict[str, Any]]) -> list[Submitted]:
+    new = inserts.insert_jobs(connection, rows)
+    old = inserts.existing_jobs(connection, [row for row in rows if uuid.UUID(row["id"]) not in new])
+    submitted = []
+    for row in rows:
+        wanted = uuid.UUID(row["id"])
+        job_id, state = (wanted, row["state"]) if wanted in new else old[wanted]
+        submitted.append(Submitted(job_id, row["custom_id"], JobState(state), wanted in new))
+    return submitted
+
+
+def _storable(params: Mapping[str, Any]) -> Any:
+    """Whatever was sent, as far as Postgres can keep it: no NUL, no half surrogates."""
+    return json.loads(json.dumps(dict(params), default=str).replace("\\u0000", "").replace("\\ud", "\\\\ud"))
+
+
+def _row(job: CheckedJob, batch: BatchRef | None, account_id: uuid.UUID) -> dict[str, Any]:
+    spec = job.spec
+    priority = job.priority if job.priority is not None else (batch.priority if batch else Priority.NORMAL)
+    template = DEFAULT_TEMPLATE if batch else LONE_TEMPLATE
+    return {
+        **_identity(batch, account_id),
+        **spec.model_dump(mode="json", exclude={"params", "priority", "output"}),
+        "params": job.params.body(),
+        "output": job.output or str(S3Uri(get_settings().s3_bucket, template)),
+        "source": job.source,
+        "priority": priority,
+        "estimate_usd": str(job.high_usd),
+        "state": JobState.QUEUED,
+    }
+
+
+def _identity(batch: BatchRef | None, account_id: uuid.UUID) -> dict[str, Any]:
+    """Phota charges once for a `client_request_id`: it is the job's own id, so it is older than any call."""
+    job_id = new_id()
+    return {
+        "id": str(job_id),
+        "client_request_id": job_id.hex,
+        "account_id": str(account_id),
+        "batch_id": str(batch.id) if batch else None,
+    }
+
+
+@contextmanager
+def _transaction(session: Session | Connection | None) -> Iterator[Connection]:
+    if session is None:
+        with default_engine().begin() as connection:
+            yield connection
+    elif isinstance(session, Session):
+        yield session.connection()
+    else:
+        yield session

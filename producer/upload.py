@@ -1,0 +1,117 @@
+"""A folder run: photos are looked at, uploaded and queued in small groups, so first results come early."""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from sqlalchemy import Engine
+
+from clients.image_inspector import ImageInspector
+from clients.images import BadImage
+from clients.phota_requests import Operation, Problem
+from clients.s3_uri import S3Uri
+from clients.storage import Storage
+from models.inserts import BatchRef
+from producer.jobs import CheckedJob, check
+from producer.photos import Photo
+from producer.submit import insert, insert_rejected
+
+MAX_BYTES = 64 * 2**20  # of a photo; phones write up to about 30 MB
+_AT_ONCE = 8  # uploads
+_GROUP = 32  # jobs of one transaction
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A photo that cannot be worked on, and why. It becomes a `rejected` job, so it shows in every count."""
+
+    photo: Photo
+    problem: Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What is done to every photo of a run: the operation and its parameters beside the photo itself."""
+
+    operation: Operation
+    params: Mapping[str, Any]
+    output: str | None = None
+    job: Mapping[str, Any] | None = None  # further fields of every job
+
+    def job_of(self, image: str, custom_id: str) -> dict[str, Any]:
+        """A job in manifest form."""
+        field = {Operation.EDIT: "images", Operation.REMIX: "input_image"}.get(self.operation, "image")
+        params = {**self.params, field: [image] if field == "images" else image}
+        return {
+            **(self.job or {}),
+            "operation": self.operation,
+            "params": params,
+            "custom_id": custom_id,
+            "output": self.output,
+        }
+
+
+class Uploader:
+    """Puts photos under `inputs/` of the bucket, named by their content: the same photo is uploaded once."""
+
+    def __init__(self, storage: Storage, *, bucket: str, inspector: ImageInspector) -> None:
+        self._storage = storage
+        self._bucket = bucket
+        self._inspector = inspector
+
+    def upload(self, photo: Photo, recipe: Recipe) -> CheckedJob | Refused:
+        """Look at one photo and upload it, upright. Raise StorageError, OSError."""
+        try:
+            data = self._read(photo)
+            info, prepared = self._inspector.prepare_sync(data)
+        except BadImage as error:
+            return Refused(photo, Problem("image", error.code, f"{photo.custom_id}: {error}"))
+        sha256 = hashlib.sha256(prepared).hexdigest()
+        key = f"inputs/{sha256}.{info.extension}"
+        self._storage.put(self._bucket, key, prepared, content_type=info.content_type, sha256_hex=sha256)
+        source = {
+            "path": str(photo.path),
+            "bytes": len(data),
+            "sha256": hashlib.sha256(data).hexdigest(),
+            "width": info.width,
+            "height": info.height,
+        }
+        return check(recipe.job_of(str(S3Uri(self._bucket, key)), photo.custom_id), source=source)
+
+    @staticmethod
+    def _read(photo: Photo) -> bytes:
+        size = photo.path.stat().st_size
+        if size > MAX_BYTES:
+            raise BadImage("file_too_large", f"has {size / 2**20:.0f} MB; at most {MAX_BYTES // 2**20} are taken")
+        return photo.path.read_bytes()
+
+
+def upload_and_queue(
+    engine: Engine, uploader: Uploader, photos: Iterable[Photo], recipe: Recipe, batch: BatchRef
+) -> Iterator[int]:
+    """Upload and queue; yields how many photos each transaction brought into the table."""
+    remaining = iter(photos)
+    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="upload") as pool:
+        while group := list(islice(remaining, _GROUP)):
+            results = list(pool.map(lambda photo: uploader.upload(photo, recipe), group))
+            _queue(engine, results, recipe, batch)
+            yield len(group)
+
+
+def _queue(engine: Engine, results: Sequence[CheckedJob | Refused], recipe: Recipe, batch: BatchRef) -> None:
+    with engine.begin() as connection:
+        insert(connection, [job for job in results if isinstance(job, CheckedJob)], batch=batch)
+        for refused in results:
+            if isinstance(refused, Refused):
+                insert_rejected(
+                    connection,
+                    operation=recipe.operation,
+                    params=recipe.params,
+                    problem=refused.problem,
+                    custom_id=refused.photo.custom_id,
+                    source={"path": str(refused.photo.path)},
+                    batch=batch,
+                )

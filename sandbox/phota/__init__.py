@@ -1,0 +1,1 @@
+"""The simulated Phota API: the documented HTTP contract, real pictures, charges in a ledger, faults on demand."""

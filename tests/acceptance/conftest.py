@@ -1,0 +1,161 @@
+"""A fleet of real processes for each test: simulated Phota, dispatcher and workers on the services of the run."""
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import redis
+from sqlalchemy import Engine, text
+
+from clients.storage import Storage
+from sandbox.samples import write_samples
+from sandbox.stack import Child, Stack
+
+_numbers = itertools.count(1)
+
+
+def eventually(holds: Callable[[], object], *, within_s: float = 30.0) -> bool:
+    deadline = time.monotonic() + within_s
+    while time.monotonic() < deadline:
+        if holds():
+            return True
+        time.sleep(0.05)
+    return False
+
+
+class Fleet:
+    """Processes of one test; every one is the installed program."""
+
+    def __init__(self, stack: Stack, database_url: str, home: Path) -> None:
+        self._stack = stack
+        self._number = next(_numbers)
+        self._names: list[str] = []
+        services = stack.environment()
+        broker = services["PHOTABATCH_BROKER_URL"].rpartition("/")[0]
+        self.environment = {
+            **services,
+            "PHOTABATCH_DATABASE_URL": database_url,
+            "PHOTABATCH_BROKER_URL": f"{broker}/{self._number % 16}",
+            "PHOTABATCH_S3_BUCKET": f"fleet-{self._number}",
+            "PHOTABATCH_HOME": str(home),
+            "PHOTABATCH_ALLOWED_HOSTS": "127.0.0.1",
+        }
+        self.redis = redis.Redis.from_url(self.environment["PHOTABATCH_BROKER_URL"])
+        self.redis.flushdb()
+        self.home = home
+
+    def start_simulator(self, *options: str) -> None:
+        port = self._stack.port(f"phota-{self._number}", preferred=18400)
+        self.phota = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10, trust_env=False)
+        self.environment["PHOTABATCH_PHOTA_BASE_URL"] = f"{self.phota.base_url}/v1/phota"
+        self._spawn("simulator", "--port", str(port), *options, ready=self._answers)
+
+    def start(self, *, workers: int = 2, dispatchers: int = 1, **environment: str) -> None:
+        for _ in range(dispatchers):
+            self._spawn("dispatcher", **environment)
+        for _ in range(workers):
+            self.start_worker(**environment)
+
+    def start_worker(self, **environment: str) -> Child:
+        return self._spawn("worker", **environment)
+
+    def _spawn(self, *words: str, ready: Callable[[], bool] | None = None, **environment: str) -> Child:
+        name = f"fleet{self._number}-{words[0]}-{len(self._names)}"
+        self._names.append(name)
+        argv = [sys.executable, "-P", "-m", "cli.main", *words]
+        env = {**self.environment, **environment}
+        return self._stack.spawn(name, argv, env=env, cwd=self.home, restart=False, ready=ready)
+
+    def child(self, kind: str, number: int = 0) -> Child:
+        """The `number`-th child of a kind that still lives."""
+        names = [name for name in self._names if f"-{kind}-" in name]
+        return [child for child in map(self._stack.child, names) if child.is_alive][number]
+
+    def _answers(self) -> bool:
+        try:
+            return self.phota.get("/_sim/config").status_code == 200
+        except httpx.HTTPError:
+            return False
+
+    def configure(self, **behaviour: Any) -> None:
+        """Change how the simulated Phota behaves from now on."""
+        self.phota.post("/_sim/config", json=behaviour).raise_for_status()
+
+    def ledger(self) -> dict[str, Any]:
+        answer: dict[str, Any] = self.phota.get("/_sim/ledger").json()
+        return answer
+
+    def command(self, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run `photabatch …` as a user does."""
+        return subprocess.run(
+            [sys.executable, "-P", "-m", "cli.main", *words],
+            env={**os.environ, **self.environment, **environment},
+            cwd=self.home,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=100,
+        )
+
+    def batch(self, *words: str) -> dict[str, Any]:
+        """The batch object that `photabatch … --json` prints."""
+        done = self.command(*words, "--json")
+        assert done.stdout, done.stderr
+        answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        return answer
+
+    def stop(self) -> None:
+        for name in reversed(self._names):
+            self._stack.stop_child(name)
+        self.phota.close()
+
+
+@pytest.fixture
+def fleet(stack: Stack, database_url: str, tmp_path: Path) -> Iterator[Fleet]:
+    """Dispatcher, two workers, and a simulated Phota that answers within a fifth of a second."""
+    fleet = bare_fleet(stack, database_url, tmp_path)
+    fleet.start()
+    yield fleet
+    fleet.stop()
+
+
+@pytest.fixture
+def idle_fleet(stack: Stack, database_url: str, tmp_path: Path) -> Iterator[Fleet]:
+    """The simulated Phota only: the test starts the processes itself."""
+    fleet = bare_fleet(stack, database_url, tmp_path)
+    yield fleet
+    fleet.stop()
+
+
+def bare_fleet(stack: Stack, database_url: str, home: Path) -> Fleet:
+    fleet = Fleet(stack, database_url, home)
+    os.environ.update({name: value for name, value in fleet.environment.items() if name.startswith("AWS_")})
+    fleet.start_simulator("--latency", "0.2", "--bytes", "2000")
+    storage_of(fleet).ensure_bucket(fleet.environment["PHOTABATCH_S3_BUCKET"])
+    return fleet
+
+
+def storage_of(fleet: Fleet) -> Storage:
+    return Storage(endpoint_url=fleet.environment["PHOTABATCH_S3_ENDPOINT_URL"])
+
+
+@pytest.fixture(scope="session")
+def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("samples")
+    write_samples(folder, 6)
+    return folder
+
+
+def states(engine: Engine) -> dict[str, int]:
+    """How many jobs are in each state."""
+    with engine.connect() as connection:
+        rows = connection.execute(text("SELECT state, count(*) FROM jobs GROUP BY state"))
+        return {row[0]: row[1] for row in rows}

@@ -1,0 +1,67 @@
+"""Jobs in a real database, without any process that works on them."""
+
+import asyncio
+import uuid
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from models import admission
+from models.claims import ClaimedJob, claim
+from models.engine import new_async_engine
+from models.inserts import BatchRef
+from models.states import Stage
+from producer.batches import open_batch
+from producer.jobs import CheckedJob, check
+from producer.submit import insert
+
+
+def photo(custom_id: str | None = None, **fields: Any) -> CheckedJob:
+    """A job that may be queued; it costs 0.12 USD."""
+    return check(
+        {"operation": "enhance", "params": {"image": "s3://photos/1.jpg"}, "custom_id": custom_id} | fields,
+    )
+
+
+def add_batch(engine: Engine, jobs: int = 1, **fields: Any) -> BatchRef:
+    """A batch with so many queued jobs, still open."""
+    with engine.begin() as connection:
+        batch = open_batch(connection, "test", **fields)
+        insert(connection, [photo(str(number)) for number in range(jobs)], batch=batch)
+    return batch
+
+
+def admit_all(engine: Engine, slots: int = 1000) -> list[uuid.UUID]:
+    """What the dispatcher does for every lane that waits."""
+    with engine.begin() as connection:
+        lanes = admission.waiting_lanes(connection, admission.in_flight_by_lane(connection))
+        return [job_id for job_id, _ in admission.admit(connection, [(lane, slots) for lane in lanes])]
+
+
+Run = Callable[[Callable[[AsyncConnection], Coroutine[Any, Any, Any]]], Any]
+
+
+@pytest.fixture
+def run(database_url: str) -> Run:
+    """Run an async statement in a transaction of its own, as a worker does."""
+
+    def once(work: Callable[[AsyncConnection], Coroutine[Any, Any, Any]]) -> Any:
+        async def go() -> Any:
+            engine = new_async_engine(database_url, connections=1)
+            try:
+                async with engine.begin() as connection:
+                    return await work(connection)
+            finally:
+                await engine.dispose()
+
+        return asyncio.run(go())
+
+    return once
+
+
+def claimed(run: Run, stage: Stage, ids: Sequence[uuid.UUID]) -> list[ClaimedJob]:
+    jobs: list[ClaimedJob] = run(lambda connection: claim(connection, stage, ids))
+    return jobs

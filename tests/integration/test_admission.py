@@ -1,0 +1,135 @@
+"""Who is admitted: limit, budget, fairness, time."""
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+from sqlalchemy import Engine, text
+
+from models import admission, dispatch
+from models.states import Priority, Stage
+from producer.batches import open_batch
+from producer.submit import insert
+from settings import Settings
+from tests.integration.conftest import Run, add_batch, admit_all, claimed, photo
+from worker.admit import admit
+
+
+def admitted(engine: Engine, concurrency: int) -> dict[str, int]:
+    """One admission with a fixed limit; how many jobs of each batch are in flight after it."""
+    with engine.begin() as connection:
+        admit(connection, Settings(concurrency=concurrency))
+        rows = connection.execute(
+            text(
+                "SELECT coalesce(batches.name, 'alone'), count(*) FROM jobs LEFT JOIN batches "
+                "ON batches.id = batch_id WHERE state = 'submitting' GROUP BY 1"
+            )
+        )
+        return {row[0]: row[1] for row in rows}
+
+
+def named(engine: Engine, name: str, jobs: int, priority: Priority = Priority.NORMAL) -> None:
+    with engine.begin() as connection:
+        batch = open_batch(connection, name, priority=priority)
+        insert(connection, [photo(str(number)) for number in range(jobs)], batch=batch)
+
+
+def test_the_limit_holds_over_many_ticks(engine: Engine) -> None:
+    add_batch(engine, 20)
+    assert admitted(engine, 5) == {"test": 5}
+    assert admitted(engine, 5) == {"test": 5}
+
+
+def test_a_small_batch_passes_a_big_one(engine: Engine) -> None:
+    named(engine, "big", 50)
+    assert admitted(engine, 10) == {"big": 10}
+    named(engine, "small", 3)
+    assert admitted(engine, 13) == {"big": 10, "small": 3}
+
+
+def test_priority_goes_first_and_leaves_the_rest(engine: Engine) -> None:
+    named(engine, "bulk", 10, Priority.BULK)
+    named(engine, "now", 2, Priority.INTERACTIVE)
+    assert admitted(engine, 5) == {"now": 2, "bulk": 3}
+
+
+def test_jobs_of_no_batch_are_a_lane_of_their_own(engine: Engine) -> None:
+    named(engine, "big", 50)
+    with engine.begin() as connection:
+        insert(connection, [photo(), photo()])
+    assert admitted(engine, 4) == {"big": 2, "alone": 2}
+
+
+def test_a_budget_is_never_overspent(engine: Engine) -> None:
+    add_batch(engine, 20, budget_usd=Decimal("1.00"))
+    assert admitted(engine, 15) == {"test": 8}  # 8 × 0.12 = 0.96
+    assert admitted(engine, 15) == {"test": 8}
+
+
+def test_a_batch_without_money_pauses_with_the_reason(engine: Engine) -> None:
+    add_batch(engine, 2, budget_usd=Decimal("0.10"))
+    assert admitted(engine, 5) == {}
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT status, paused_reason FROM batches")).one() == ("paused", "budget")
+
+
+def test_a_paused_batch_waits(engine: Engine) -> None:
+    batch = add_batch(engine, 2)
+    with engine.begin() as connection:
+        admission.pause(connection, batch.id, "by hand")
+    assert admitted(engine, 5) == {}
+
+
+def test_nothing_starts_before_its_time(engine: Engine) -> None:
+    with engine.begin() as connection:
+        insert(connection, [photo(not_before=(datetime.now(UTC) + timedelta(hours=1)).isoformat())])
+    assert admitted(engine, 5) == {}
+
+
+def test_what_waited_too_long_expires(engine: Engine) -> None:
+    with engine.begin() as connection:
+        insert(connection, [photo(expires_at=(datetime.now(UTC) - timedelta(seconds=1)).isoformat())])
+    assert admitted(engine, 5) == {}
+    with engine.connect() as connection:
+        assert connection.scalar(text("SELECT state FROM jobs")) == "expired"
+
+
+def test_a_silent_claim_is_sent_again_and_three_end_the_job(engine: Engine, run: Run) -> None:
+    add_batch(engine, 1)
+    ids = admit_all(engine)
+    for _ in range(dispatch.MAX_CLAIMS):
+        assert claimed(run, Stage.SUBMIT, ids)
+        with engine.begin() as connection:
+            connection.execute(text("UPDATE jobs SET due_at = now() - interval '1 s'"))
+            dispatch.fail_poison(connection)
+            dispatch.take_due(connection, limit=10)
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT state, error_code FROM jobs")).one() == ("failed", "worker_lost")
+
+
+def test_a_lost_message_is_told_from_a_late_one(engine: Engine) -> None:
+    add_batch(engine, 2)
+    admit_all(engine)
+    with engine.begin() as connection:
+        assert dispatch.take_lost(connection, Stage.SUBMIT, limit=10) == []
+        connection.execute(text("UPDATE jobs SET due_at = due_at - interval '5 s'"))
+        assert len(dispatch.take_lost(connection, Stage.SUBMIT, limit=10)) == 2
+
+
+@pytest.mark.parametrize(
+    ("statement", "index"),
+    [
+        (admission._LANES, "ix_jobs_admission"),
+        (dispatch._DUE, "ix_jobs_due"),
+        (dispatch._NEXT_DUE, "ix_jobs_due"),
+        (admission._EXPIRE, "ix_jobs_expires_at"),
+    ],
+)
+def test_the_dispatcher_reads_through_its_indexes(engine: Engine, statement: object, index: str) -> None:
+    add_batch(engine, 3000)
+    with engine.begin() as connection:
+        connection.execute(text("ANALYZE jobs"))
+        sql = str(statement).replace(":resend", "60").replace(":limit", "10")
+        plan = "\n".join(connection.execute(text(f"EXPLAIN {sql}")).scalars())
+    assert index in plan
+    assert "Seq Scan on jobs" not in plan

@@ -1,0 +1,98 @@
+"""The controller of the limit and the gate."""
+
+from dataclasses import replace
+
+import pytest
+
+from models.health import Report, UpstreamState
+from worker.limits import DECREASE, PROBE_S, WINDOW_S, free_slots, probing, step
+
+CALM = UpstreamState(in_flight_limit=10, is_slow_start=False)
+
+
+def moved(state: UpstreamState, *reports: Report, in_flight: int = 10, ceiling: int = 100) -> UpstreamState:
+    return step(state, reports, in_flight=in_flight, ceiling=ceiling)
+
+
+def test_success_at_the_limit_raises_it_by_one_a_round() -> None:
+    assert moved(CALM, Report(ok=10)).in_flight_limit == 11
+
+
+def test_slow_start_doubles_a_round() -> None:
+    assert moved(replace(CALM, is_slow_start=True), Report(ok=10)).in_flight_limit == 20
+
+
+def test_success_below_the_limit_says_nothing_about_more() -> None:
+    assert moved(CALM, Report(ok=10), in_flight=3).in_flight_limit == 10
+
+
+def test_the_ceiling_holds() -> None:
+    assert moved(replace(CALM, is_slow_start=True), Report(ok=500)).in_flight_limit == 100
+
+
+def test_a_refusal_lowers_the_limit_and_ends_slow_start() -> None:
+    state = moved(replace(CALM, is_slow_start=True), Report(ok=5, throttled=1))
+    assert state.in_flight_limit == pytest.approx(10 * DECREASE)
+    assert not state.is_slow_start
+
+
+def test_one_decrease_a_window() -> None:
+    within = replace(CALM, since_decrease_s=WINDOW_S - 1)
+    assert moved(within, Report(throttled=9)).in_flight_limit == 10
+    assert moved(replace(within, since_decrease_s=WINDOW_S), Report(throttled=9)).in_flight_limit == 7
+
+
+def test_the_limit_never_falls_below_one() -> None:
+    assert moved(replace(CALM, in_flight_limit=1), Report(throttled=1)).in_flight_limit == 1
+
+
+def test_retry_after_closes_the_gate_for_the_fleet() -> None:
+    state = moved(CALM, Report(throttled=1, retry_after_s=20))
+    assert free_slots(state, in_flight=0, fixed=None) == 0
+    assert state.closed_for_s == 20
+
+
+def test_the_gate_opens_by_itself_after_retry_after() -> None:
+    waited = replace(CALM, closed_reason="throttled", closed_for_s=0)
+    assert free_slots(moved(waited), in_flight=0, fixed=None) == 10
+
+
+@pytest.mark.parametrize("reason", ["no_credit", "bad_key", "forbidden"])
+def test_a_refused_account_closes_the_gate_and_is_probed_by_one(reason: str) -> None:
+    closed = moved(CALM, Report(ok=3, closed_reason=reason))
+    assert free_slots(closed, in_flight=0, fixed=None) == 0
+    due = replace(closed, closed_for_s=-0.1)
+    assert free_slots(due, in_flight=5, fixed=1000) == 1
+    assert probing(due).closed_for_s == PROBE_S
+
+
+def test_a_probe_that_gets_through_opens_the_gate() -> None:
+    state = moved(replace(CALM, closed_reason="no_credit", closed_for_s=9), Report(ok=1))
+    assert state.closed_reason is None
+    assert free_slots(state, in_flight=0, fixed=None) == 10
+
+
+def test_a_fixed_concurrency_ignores_the_controller() -> None:
+    assert free_slots(CALM, in_flight=30, fixed=32) == 2
+
+
+def test_an_upstream_that_only_fails_is_left_alone_for_a_while() -> None:
+    state = moved(CALM, Report(failed=5))
+    assert state.closed_reason == "unavailable"
+    assert free_slots(state, in_flight=0, fixed=None) == 0
+
+
+def test_some_failures_among_successes_close_nothing() -> None:
+    assert moved(CALM, Report(ok=5, failed=5)).closed_reason is None
+
+
+def test_first_polls_move_the_running_quantile() -> None:
+    known = replace(CALM, latency_s={"enhance": 10.0})
+    late = moved(known, Report(looks={"enhance": [(10.0, False)]}))
+    early = moved(known, Report(looks={"enhance": [(10.0, True)]}))
+    assert early.latency_s["enhance"] < 10 < late.latency_s["enhance"]
+
+
+def test_later_polls_do_not_move_it() -> None:
+    known = replace(CALM, latency_s={"enhance": 10.0})
+    assert moved(known, Report(looks={"enhance": [(30.0, True), (25.0, False)]})).latency_s == known.latency_s

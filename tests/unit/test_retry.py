@@ -1,0 +1,24 @@
+"""When a job is tried again."""
+
+import random
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker.retry import CAP_S, backoff_s, next_poll_s
+
+
+@given(st.integers(1, 100), st.integers())
+def test_backoff_is_positive_and_capped(attempt: int, seed: int) -> None:
+    assert 0 < backoff_s(attempt, random_source=random.Random(seed)) <= CAP_S
+
+
+def test_backoff_grows_in_the_mean() -> None:
+    source = random.Random(1)
+    means = [sum(backoff_s(n, random_source=source) for _ in range(500)) / 500 for n in (1, 3, 6)]
+    assert means == sorted(means)
+
+
+@given(st.floats(0, 10_000), st.integers())
+def test_polls_are_one_to_fifteen_seconds_apart(age_s: float, seed: int) -> None:
+    assert 0.8 <= next_poll_s(age_s, random_source=random.Random(seed)) <= 18

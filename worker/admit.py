@@ -1,0 +1,66 @@
+"""Admission: all policy in one place, in the leading dispatcher's transaction."""
+
+import uuid
+from collections import Counter
+from dataclasses import replace
+from itertools import groupby
+
+from sqlalchemy import Connection
+
+from models import admission
+from models.admission import Lane
+from models.health import consume_reports, read_upstream, write_upstream
+from settings import Settings
+from worker import limits
+from worker.fairness import share
+
+
+def admit(connection: Connection, settings: Settings) -> list[uuid.UUID]:
+    """Learn what workers reported, then let in what the limit, the gate, pauses and budgets allow."""
+    admission.expire(connection)
+    by_lane = admission.in_flight_by_lane(connection)
+    in_flight = sum(by_lane.values())
+    before = read_upstream(connection)
+    state = limits.step(before, consume_reports(connection), in_flight=in_flight, ceiling=settings.concurrency_max)
+    fixed = None if settings.concurrency == "auto" else settings.concurrency
+    slots = limits.free_slots(state, in_flight=in_flight, fixed=fixed)
+    admitted = _fill(connection, admission.waiting_lanes(connection, by_lane), slots) if slots else []
+    if admitted:
+        state = limits.probing(state)
+    if state != before:
+        write_upstream(connection, state)
+    return admitted
+
+
+def _fill(connection: Connection, lanes: list[Lane], slots: int) -> list[uuid.UUID]:
+    admitted: list[uuid.UUID] = []
+    for _, band in groupby(lanes, key=lambda lane: lane.priority):
+        admitted += _fill_band(connection, list(band), slots - len(admitted))
+    return admitted
+
+
+def _fill_band(connection: Connection, lanes: list[Lane], slots: int) -> list[uuid.UUID]:
+    """Deal, admit, and deal again what lanes without enough jobs or money left over."""
+    admitted: list[uuid.UUID] = []
+    while slots > len(admitted) and lanes:
+        dealt = share(lanes, slots - len(admitted))
+        rows = admission.admit(connection, dealt)
+        admitted += [job_id for job_id, _ in rows]
+        counts = Counter(lane_id for _, lane_id in rows)
+        admission.start_batches(connection, list(counts))
+        _pause_without_money(connection, dealt, counts)
+        full = {lane.lane_id for lane, count in dealt if counts[lane.lane_id] == count}
+        # their money is not known any more without reading it again; the next tick does
+        lanes = [
+            replace(lane, in_flight=lane.in_flight + counts[lane.lane_id])
+            for lane in lanes
+            if lane.lane_id in full and lane.money_usd is None
+        ]
+    return admitted
+
+
+def _pause_without_money(connection: Connection, dealt: list[tuple[Lane, int]], counts: Counter[uuid.UUID]) -> None:
+    """A batch whose next job its budget does not cover, with nothing in flight that could give some back."""
+    for lane, _ in dealt:
+        if lane.money_usd is not None and lane.in_flight == 0 and not counts[lane.lane_id]:
+            admission.pause(connection, lane.lane_id, "budget")

@@ -1,0 +1,146 @@
+"""The dispatcher: turns what is due into messages. Any number may run, one leads."""
+
+import logging
+import random
+import signal
+import threading
+import time
+import uuid
+from collections.abc import Sequence
+from types import FrameType
+from typing import Any
+
+from celery import Celery
+from kombu.exceptions import ChannelError
+from kombu.exceptions import OperationalError as BrokerError
+from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import DBAPIError
+
+from models import dispatch, outbox, settle
+from models.dispatch import CHANNEL
+from models.states import Stage
+from settings import Settings
+from worker.admit import admit
+from worker.app import TASKS
+
+log = logging.getLogger(__name__)
+
+_TICK_S = 1.0  # whatever happens
+_GAP_S = 0.1  # between two ticks under load, so that messages carry chunks; the first after a rest is immediate
+_MOST = 2_000  # ids of one tick and stage
+_LOST_S = 2.0  # between two looks for lost messages
+
+
+class Dispatcher:
+    """One connection does everything, so leading and working cannot come apart."""
+
+    def __init__(self, engine: Engine, app: Celery, settings: Settings) -> None:
+        self._engine = engine
+        self._app = app
+        self._settings = settings
+        self._stop = threading.Event()
+        self._looked_for_lost_at = 0.0
+        self._settled_at = 0.0
+
+    def stop(self, _signal: int = 0, _frame: FrameType | None = None) -> None:
+        self._stop.set()
+
+    def run(self) -> None:
+        """Until SIGTERM or SIGINT; a database that goes away is waited for."""
+        signal.signal(signal.SIGTERM, self.stop)
+        signal.signal(signal.SIGINT, self.stop)
+        while not self._stop.is_set():
+            try:
+                with self._engine.connect() as connection:
+                    self._wait_to_lead(connection)
+                    self._lead(connection)
+            except DBAPIError as error:
+                log.warning("database away, trying again: %s", type(error.orig).__name__)
+                self._engine.dispose()
+                self._stop.wait(random.uniform(0.2, 1.0))  # noqa: S311  jitter, not a secret
+
+    def _wait_to_lead(self, connection: Connection) -> None:
+        # a leader that is cut off or frozen loses its session, and with it the lock
+        connection.execute(text("SET idle_session_timeout = '15s'"))
+        connection.commit()
+        while not self._stop.is_set() and not dispatch.try_to_lead(connection):
+            connection.commit()
+            self._stop.wait(_TICK_S)
+
+    def _lead(self, connection: Connection) -> None:
+        if self._stop.is_set():
+            return
+        log.info("leading")
+        connection.execute(text(f"LISTEN {CHANNEL}"))
+        connection.commit()
+        while not self._stop.is_set():
+            started = time.monotonic()
+            self.tick(connection)
+            self._stop.wait(max(0.0, _GAP_S - (time.monotonic() - started)))
+            self._sleep(connection)
+
+    def tick(self, connection: Connection) -> None:
+        """One look at everything that is due."""
+        with connection.begin():
+            dispatch.fail_poison(connection)
+            due = dispatch.take_due(connection, limit=_MOST)
+            due.setdefault(Stage.SUBMIT, []).extend(admit(connection, self._settings))
+            deliveries = outbox.take_due_deliveries(connection, limit=_MOST)
+        for stage in (Stage.STORE, Stage.POLL, Stage.SUBMIT):  # what is paid for first
+            self._send(connection, stage, due.get(stage, []))
+        self._send(connection, Stage.NOTIFY, deliveries)
+        self._send_lost(connection)
+        self._settle(connection)
+
+    def _settle(self, connection: Connection) -> None:
+        with connection.begin():
+            changed = settle.fold_counts(connection)
+            if time.monotonic() - self._settled_at > _TICK_S:
+                self._settled_at = time.monotonic()
+                changed |= settle.closed_batches(connection)
+            if changed:
+                settle.settle(connection, changed)
+
+    def _send(self, connection: Connection, stage: Stage, ids: Sequence[uuid.UUID]) -> None:
+        """Chunks of ids to the stage's queue, after the commit. What the broker does not take is due again soon."""
+        size = self._settings.chunk
+        for start in range(0, len(ids), size):
+            chunk = ids[start : start + size]
+            try:
+                TASKS[stage].apply_async(([str(job_id) for job_id in chunk],), queue=stage.value)
+            except (BrokerError, OSError) as error:
+                log.warning("broker away, %d messages wait: %s", len(ids) - start, type(error).__name__)
+                unsend = outbox.unsend_deliveries if stage is Stage.NOTIFY else dispatch.unsend
+                with connection.begin():
+                    unsend(connection, ids[start:])
+                return
+
+    def _send_lost(self, connection: Connection) -> None:
+        """After a flush of the broker nobody waits for the resend timer: an empty queue with ids sent is a loss."""
+        if time.monotonic() - self._looked_for_lost_at < _LOST_S:
+            return
+        self._looked_for_lost_at = time.monotonic()
+        for stage in (Stage.SUBMIT, Stage.POLL, Stage.STORE):
+            with connection.begin():
+                lost = dispatch.take_lost(connection, stage, limit=_MOST) if self._is_empty(stage) else []
+            self._send(connection, stage, lost)
+
+    def _is_empty(self, stage: Stage) -> bool:
+        try:
+            connections: Any = self._app.pool
+            with connections.acquire(block=True, timeout=5) as broker:
+                return not broker.default_channel.queue_declare(stage.value, passive=True).message_count
+        except ChannelError:
+            return True  # the queue does not exist: nothing in it
+        except (BrokerError, OSError):
+            return False
+
+    def _sleep(self, connection: Connection) -> None:
+        """Until something is made due, the next thing falls due, or a second has passed."""
+        with connection.begin():
+            next_s = dispatch.seconds_to_next(connection)
+        timeout = _TICK_S if next_s is None else min(_TICK_S, max(0.0, next_s))
+        driver = connection.connection.driver_connection
+        assert driver is not None, "an open connection"  # noqa: S101
+        for _ in driver.notifies(timeout=timeout, stop_after=1):
+            pass

@@ -1,0 +1,21 @@
+"""Who goes next among those that wait: a pure function."""
+
+import heapq
+from collections.abc import Sequence
+
+from models.admission import Lane
+
+
+def share(lanes: Sequence[Lane], slots: int) -> list[tuple[Lane, int]]:
+    """Deal `slots` out to lanes of one band: each to the lane with the least in flight for its weight.
+
+    So ten photos never wait behind a million. A lane may be dealt more than it has jobs for.
+    """
+    dealt = [0] * len(lanes)
+    heap = [(lane.in_flight / lane.weight, index) for index, lane in enumerate(lanes)]
+    heapq.heapify(heap)
+    for _ in range(slots):
+        index = heap[0][1]
+        dealt[index] += 1
+        heapq.heapreplace(heap, ((lanes[index].in_flight + dealt[index]) / lanes[index].weight, index))
+    return [(lane, count) for lane, count in zip(lanes, dealt, strict=True) if count]

@@ -1,0 +1,103 @@
+"""How much the upstream bears: a pure controller. The leading dispatcher feeds it what workers report.
+
+Slow start until the first refusal, then additive increase while calls are clean and the limit is what binds, and
+multiplicative decrease at most once a window (as TCP does; Chiu and Jain 1989 show that it converges and is fair).
+The gate: `Retry-After` closes it for that long; no credit or a refused key closes it until a probe gets through.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from models.health import Report, UpstreamState
+
+FLOOR = 1.0
+DECREASE = 0.7
+WINDOW_S = 10.0  # one decrease covers what was in flight when it was decided
+BINDING = 0.8  # of the limit in use: below it success says nothing about more
+PROBE_S = 15.0  # between two probes of a gate that only a person can mend
+THROTTLED = "throttled"
+UNAVAILABLE = "unavailable"
+DOWN_S = 5.0  # between two probes of an upstream that only fails: it mends itself
+DOWN_CALLS = 5  # failures without a success before it counts as down
+QUANTILE = 0.6  # of jobs that should be ready at their first poll
+GAIN = 0.05  # of the estimate a step; follows a change of the API within some dozens of jobs
+SLACK_S = 1.0  # a poll this late is still the first
+
+
+def step(state: UpstreamState, reports: Sequence[Report], *, in_flight: int, ceiling: int) -> UpstreamState:
+    """The next state of the controller; `reports` since the last step, `in_flight` jobs now."""
+    state = _open_after_throttle(state)
+    for report in reports:
+        state = replace(state, latency_s=_latencies(state.latency_s, report))
+    refused = [report for report in reports if report.closed_reason]
+    if refused:
+        return replace(state, closed_reason=refused[-1].closed_reason, closed_for_s=PROBE_S)
+    if _is_down(reports):
+        return replace(state, closed_reason=UNAVAILABLE, closed_for_s=DOWN_S)
+    if any(report.throttled for report in reports):
+        return _decrease(state, max(report.retry_after_s or 0.0 for report in reports))
+    ok = sum(report.ok for report in reports)
+    return (
+        _increase(state, ok, is_binding=in_flight >= BINDING * state.in_flight_limit, ceiling=ceiling) if ok else state
+    )
+
+
+def free_slots(state: UpstreamState, *, in_flight: int, fixed: int | None) -> int:
+    """How many jobs may be admitted now; one as a probe where a closed gate is due for it."""
+    if state.closed_for_s > 0:
+        return 0
+    if state.closed_reason:
+        return 1
+    limit = fixed if fixed is not None else int(state.in_flight_limit)
+    return max(0, limit - in_flight)
+
+
+def probing(state: UpstreamState) -> UpstreamState:
+    """After a probe was admitted: closed again until it has told."""
+    pause_s = DOWN_S if state.closed_reason == UNAVAILABLE else PROBE_S
+    return replace(state, closed_for_s=pause_s) if state.closed_reason else state
+
+
+def _is_down(reports: Sequence[Report]) -> bool:
+    """An outage is waited for; otherwise its minutes would use up the attempts of every job, one after the other."""
+    return sum(report.failed for report in reports) >= DOWN_CALLS and not any(report.ok for report in reports)
+
+
+def _open_after_throttle(state: UpstreamState) -> UpstreamState:
+    """A throttle ends with its time: nobody has to mend anything."""
+    if state.closed_reason == THROTTLED and state.closed_for_s <= 0:
+        return replace(state, closed_reason=None)
+    return state
+
+
+def _decrease(state: UpstreamState, retry_after_s: float) -> UpstreamState:
+    if retry_after_s > state.closed_for_s and state.closed_reason in (None, THROTTLED):
+        state = replace(state, closed_reason=THROTTLED, closed_for_s=retry_after_s)
+    if state.since_decrease_s is not None and state.since_decrease_s < WINDOW_S:
+        return state
+    limit = max(FLOOR, state.in_flight_limit * DECREASE)
+    return replace(state, in_flight_limit=limit, is_slow_start=False, since_decrease_s=0.0)
+
+
+def _increase(state: UpstreamState, ok: int, *, is_binding: bool, ceiling: int) -> UpstreamState:
+    if state.closed_reason and state.closed_reason != THROTTLED:
+        state = replace(state, closed_reason=None, closed_for_s=0.0)
+    if not is_binding:
+        return state
+    grown = state.in_flight_limit + (ok if state.is_slow_start else ok / state.in_flight_limit)
+    return replace(state, in_flight_limit=min(float(ceiling), grown))
+
+
+def _latencies(known: dict[str, float], report: Report) -> dict[str, float]:
+    """Move the running quantile by what first polls found; later polls say nothing that the first did not."""
+    moved = dict(known)
+    for operation, looks in report.looks.items():
+        for age_s, is_done in looks:
+            estimate = moved.get(operation)
+            if estimate is None:
+                if is_done:
+                    moved[operation] = age_s
+            elif age_s <= estimate * 1.1 + SLACK_S:
+                push = QUANTILE - 1 if is_done else QUANTILE
+                moved[operation] = max(0.2, estimate + GAIN * max(estimate, 1.0) * push)
+    return moved

@@ -1,0 +1,102 @@
+"""An error becomes a transition, here and nowhere else."""
+
+import logging
+
+from clients.images import BadImage
+from clients.phota import (
+    BadResult,
+    GateClosed,
+    JobFailed,
+    JobLost,
+    PhotaError,
+    Rejected,
+    ResultExpired,
+    Throttled,
+    Uncertain,
+)
+from clients.phota_requests import InvalidRequest
+from clients.storage import ObjectMissing, StorageError
+from models.claims import ClaimedJob, Move
+from models.states import JobState
+from worker import moves
+from worker.kit import Kit
+from worker.retry import MAX_ATTEMPTS, STORE_AGE_S, backoff_s
+
+log = logging.getLogger(__name__)
+
+_GATE_S = 15.0  # a job in hand of Phota waits this long when the key or the credit is refused
+_STORAGE_S = 60.0  # longest pause between two tries to reach S3
+_BAD_RESULT_TRIES = 4
+
+
+def after_error(job: ClaimedJob, error: Exception, kit: Kit) -> Move:
+    """What becomes of the job; tells the dispatcher what the error says about the upstream."""
+    match error:
+        case InvalidRequest():
+            problem = error.problems[0]
+            return moves.reject(job, code=problem.code, message=str(error))
+        case PhotaError():
+            return _after_phota(job, error, kit)
+        case StorageError():
+            return _after_storage(job, error, kit)
+        case BadImage():
+            return _again(job, kit, code="bad_result", message=f"result: {error}", tries=_BAD_RESULT_TRIES)
+    log.error("job %s, stage %s", job.id, job.state.stage, exc_info=error)
+    return _again(job, kit, code="internal_error", message=f"{type(error).__name__} in the worker; its log says more")
+
+
+def _after_phota(job: ClaimedJob, error: PhotaError, kit: Kit) -> Move:
+    code, message = error.code, str(error)
+    match error:
+        case Throttled():
+            kit.sightings.throttled(error.retry_after)
+            wait_s = error.retry_after or kit.random_source.uniform(0.5, 2.0)
+            return moves.snooze(job, wait_s, code=code, message=message)
+        case GateClosed():
+            kit.sightings.refused(error.reason)
+            due_s = 0.0 if job.state is JobState.SUBMITTING and job.is_first_request else _GATE_S
+            return moves.snooze(job, due_s, code=code, message=message)
+        case Uncertain():
+            return _after_silence(job, error, kit)
+        case Rejected():
+            return moves.reject(job, code=code, message=message)
+        case JobFailed():
+            return moves.fail(job, code=code, message=message)
+        case JobLost():
+            return _again(job, kit, code="needs_review", message=message, tries=3)
+        case ResultExpired() if job.poll_url:
+            return moves.refetch(job, backoff_s(1, random_source=kit.random_source), code=code, message=message)
+        case BadResult():
+            return _again(job, kit, code="bad_result", message=message, tries=_BAD_RESULT_TRIES)
+    return moves.fail(job, code=code, message=message)
+
+
+def _after_silence(job: ClaimedJob, error: Uncertain, kit: Kit) -> Move:
+    """No answer says what happened. Sending the same `client_request_id` again is free, a synchronous call is not."""
+    kit.sightings.failed()
+    if job.state is JobState.SUBMITTING and kit.is_sync and error.is_sent:
+        return moves.fail(
+            job,
+            code="needs_review",
+            message=f"{error}; a synchronous call may have been charged, so it is not sent again by itself",
+        )
+    return _again(job, kit, code=error.code, message=str(error), is_uncalled=not error.is_sent)
+
+
+def _after_storage(job: ClaimedJob, error: StorageError, kit: Kit) -> Move:
+    """What is paid for waits for S3 as long as it lasts; an input that is not there never will be."""
+    if job.state is JobState.SUBMITTING and isinstance(error, ObjectMissing):
+        return moves.reject(job, code="input_missing", message=str(error))
+    if job.request_age_s > STORE_AGE_S:
+        return moves.fail(job, code="storage_unavailable", message=f"not stored within 24 h: {error}")
+    due_s = kit.random_source.uniform(1.0, min(_STORAGE_S, 2.0 + job.request_age_s / 4))
+    return moves.snooze(job, due_s, code="storage_unavailable", message=str(error))
+
+
+def _again(
+    job: ClaimedJob, kit: Kit, *, code: str, message: str, tries: int = MAX_ATTEMPTS, is_uncalled: bool = False
+) -> Move:
+    if job.attempt + 1 >= tries:
+        return moves.fail(job, code=code, message=f"{message} (gave up after {job.attempt + 1} tries)")
+    due_s = backoff_s(job.attempt + 1, random_source=kit.random_source)
+    return moves.retry(job, due_s, code=code, message=message, is_uncalled=is_uncalled)

@@ -1,0 +1,70 @@
+"""Transitions written together: while one commit is under way the next ones gather."""
+
+import asyncio
+import logging
+from collections import deque
+
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from models.claims import Move, record
+
+log = logging.getLogger(__name__)
+
+_MOST = 200  # moves in one statement
+
+
+class Recorder:
+    """One per worker process; at most one commit at a time."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+        self._waiting: deque[tuple[Move, asyncio.Future[bool]]] = deque()
+        self._writer: asyncio.Task[None] | None = None
+
+    async def write(self, move: Move) -> bool:
+        """Whether the move took; False means that the job had moved on without this worker.
+
+        Does not give up while the database is away: the fence makes a late write harmless, and what a call has cost
+        must not be forgotten. After a commit whose answer was lost a second try may say False though the first took.
+        """
+        done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._waiting.append((move, done))
+        if self._writer is None or self._writer.done():
+            self._writer = asyncio.create_task(self._drain())
+        return await done
+
+    async def _drain(self) -> None:
+        while self._waiting:
+            batch = [self._waiting.popleft() for _ in range(min(_MOST, len(self._waiting)))]
+            try:
+                await self._commit(batch)
+            except DBAPIError as error:
+                await self._one_by_one(batch, error)
+
+    async def _commit(self, batch: list[tuple[Move, asyncio.Future[bool]]]) -> None:
+        pause_s = 0.1
+        while True:
+            try:
+                async with self._engine.begin() as connection:
+                    took = await record(connection, [move for move, _ in batch])
+                break
+            except (OperationalError, InterfaceError, TimeoutError, OSError) as error:
+                log.warning("database away, %d transitions wait: %s", len(batch), type(error).__name__)
+                await asyncio.sleep(pause_s)
+                pause_s = min(2.0, pause_s * 2)
+        for move, done in batch:
+            if not done.done():
+                done.set_result(move.id in took)
+
+    async def _one_by_one(self, batch: list[tuple[Move, asyncio.Future[bool]]], error: DBAPIError) -> None:
+        """One row that the database refuses must not take the others with it."""
+        if len(batch) == 1:
+            log.error("transition refused by the database: %s", error.orig)
+            batch[0][1].set_exception(error)
+            return
+        for item in batch:
+            try:
+                await self._commit([item])
+            except DBAPIError as refused:
+                await self._one_by_one([item], refused)

@@ -1,0 +1,37 @@
+"""When a job is tried again: pure functions, nothing else decides it.
+
+In words: a stage that fails is tried again after a random time of up to 2, 4, 8, 16, 32, 60, 60 … seconds (full
+jitter, so that a fleet does not come back in step), `MAX_ATTEMPTS` times. Waiting is not failing: an unfinished poll,
+a 429 or a closed gate costs no attempt and is bounded by age alone.
+"""
+
+import random
+from dataclasses import dataclass
+
+BASE_S = 2.0
+CAP_S = 60.0
+MAX_ATTEMPTS = 8  # with full jitter about two minutes in the mean, four at most
+REQUEST_ID_AGE_S = 24 * 3600.0  # beyond it nobody promises that Phota still knows a client_request_id
+POLL_AGE_S = 30 * 60.0  # a job is given up; measured calls end within 100 s, the synchronous limit was 600 s
+STORE_AGE_S = 24 * 3600.0  # result URLs live 24 h; S3 may be down that long
+
+
+@dataclass(frozen=True, slots=True)
+class PollPace:
+    """First look when a result is likely, then with growing steps of 15 % of the age, 1 to 15 s."""
+
+    step: float = 0.15
+    shortest_s: float = 1.0
+    longest_s: float = 15.0
+
+
+def backoff_s(attempt: int, *, random_source: random.Random) -> float:
+    """Seconds to wait after the `attempt`-th failure (1, 2, …): full jitter, never under a twentieth of a second."""
+    ceiling = min(CAP_S, BASE_S * 2 ** min(attempt - 1, 10))
+    return random_source.uniform(0.05, ceiling)
+
+
+def next_poll_s(age_s: float, *, random_source: random.Random, pace: PollPace = PollPace()) -> float:
+    """Seconds until a job of this age is looked at again; a fifth of jitter keeps polls from bunching."""
+    step = min(max(age_s * pace.step, pace.shortest_s), pace.longest_s)
+    return step * random_source.uniform(0.8, 1.2)

@@ -1,0 +1,126 @@
+"""One event loop in a thread of its own, with one set of clients: the part of a worker process that works.
+
+Celery's threads wait here; so long calls and long uploads never block other chunks of the process.
+"""
+
+import asyncio
+import logging
+import threading
+import uuid
+from collections.abc import Coroutine, Sequence
+from concurrent.futures import CancelledError, Future
+from typing import Any
+
+import uvloop
+
+from clients.http import new_http_client
+from clients.image_inspector import ImageInspector
+from clients.phota import PhotaClient
+from clients.storage import Storage
+from models.engine import new_async_engine
+from models.states import Stage
+from settings import Settings
+from worker.addresses import phota_key, reaches_storage
+from worker.chunks import Chunks
+from worker.kit import Kit
+from worker.leases import Leases
+from worker.notify import notify
+from worker.recorder import Recorder
+from worker.sightings import Sightings
+
+log = logging.getLogger(__name__)
+
+_CONNECTIONS = 4  # to Postgres: one writes transitions, the others claim and keep
+_WEBHOOKS = 64  # deliveries in flight
+_STOP_S = 8.0  # to hand back what is in hand; whoever waits for the process gives it 10 s
+_SYNC_STOP_S = 630.0  # a synchronous call is paid for: it is waited for, not handed back
+
+
+class Runtime:
+    """Started once per process, after fork."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._loop = uvloop.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="runtime", daemon=True)
+        self._work: set[asyncio.Task[None]] = set()
+        self._background: list[asyncio.Task[None]] = []
+        self._is_stopping = False
+
+    def start(self) -> None:
+        self._thread.start()
+        asyncio.run_coroutine_threadsafe(self._boot(), self._loop).result(timeout=30)
+
+    async def _boot(self) -> None:
+        settings = self._settings
+        assert settings.database_url is not None, "checked by the command line"  # noqa: S101
+        assert settings.phota_root is not None, "checked by the command line"  # noqa: S101
+        self._engine = new_async_engine(settings.database_url.get_secret_value(), connections=_CONNECTIONS)
+        self._http = new_http_client(connections=settings.threads * settings.chunk)
+        self._webhooks = new_http_client(connections=_WEBHOOKS, allowed_hosts=settings.allowed_hosts)
+        self._inspector = ImageInspector()
+        sightings = Sightings(self._engine)
+        leases = Leases(self._engine)
+        self._kit = Kit(
+            phota=PhotaClient(self._http, base_url=settings.phota_root, api_key=phota_key(settings)),
+            storage=Storage.from_settings(settings),
+            webhooks=self._webhooks,
+            inspector=self._inspector,
+            sightings=sightings,
+            is_sync=settings.phota_mode == "sync",
+            sends_links=reaches_storage(settings),
+            allowed_hosts=tuple(settings.allowed_hosts),
+            failpoint=settings.failpoint,
+        )
+        self._chunks = Chunks(self._engine, self._kit, Recorder(self._engine), leases)
+        self._background = [self._loop.create_task(sightings.run()), self._loop.create_task(leases.run())]
+
+    def work(self, stage: Stage, ids: Sequence[uuid.UUID]) -> None:
+        """Block the calling thread until every job of the chunk has moved on or was handed back."""
+        coroutine = notify(ids, self._engine, self._kit) if stage is Stage.NOTIFY else self._chunks.work(stage, ids)
+        self._wait(asyncio.run_coroutine_threadsafe(self._track(coroutine), self._loop))
+
+    def _wait(self, future: Future[None]) -> None:
+        try:
+            future.result()
+        except CancelledError:
+            log.info("chunk handed back: the worker is stopping")
+
+    async def _track(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        if self._is_stopping:
+            coroutine.close()
+            return
+        task = asyncio.ensure_future(coroutine)
+        self._work.add(task)
+        task.add_done_callback(self._work.discard)
+        await task
+
+    def hand_back(self) -> None:
+        """Claim nothing any more; give back what is in hand (synchronous calls are waited for)."""
+        asyncio.run_coroutine_threadsafe(self._hand_back(), self._loop)
+
+    async def _hand_back(self) -> None:
+        self._is_stopping = True
+        if not self._kit.is_sync:
+            for task in self._work:
+                task.cancel()
+
+    def stop(self) -> None:
+        """Wait for the work to end, within bounds, and close everything."""
+        try:
+            asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(timeout=_SYNC_STOP_S)
+        finally:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join(timeout=2)
+
+    async def _close(self) -> None:
+        await self._hand_back()
+        if self._work:
+            await asyncio.wait(self._work, timeout=_SYNC_STOP_S if self._kit.is_sync else _STOP_S)
+        for task in self._background:
+            task.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
+        await asyncio.to_thread(self._inspector.close)
+        await self._http.aclose()
+        await self._webhooks.aclose()
+        await self._engine.dispose()

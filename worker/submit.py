@@ -1,0 +1,71 @@
+"""Stage `submit`: hand the job to Phota. At most one charge: the `client_request_id` is older than the first call."""
+
+import asyncio
+import base64
+
+from clients.images import BadImage
+from clients.phota import Results
+from clients.phota_prices import settled
+from clients.phota_requests import Params, images_of, validate, with_images
+from clients.s3_uri import S3Uri
+from models.claims import ClaimedJob, Move
+from worker import moves
+from worker.failpoints import pass_point
+from worker.kit import Kit
+from worker.retry import REQUEST_ID_AGE_S
+
+_LINK_S = 3600  # Phota fetches an input within its own limit of minutes
+_MAX_INPUT = 64 * 2**20  # bytes, inlined as base64
+
+
+async def submit(job: ClaimedJob, kit: Kit) -> Move:
+    params = validate(job.operation, job.params, allowed_hosts=kit.allowed_hosts)
+    if job.request_age_s > REQUEST_ID_AGE_S:
+        return moves.fail(
+            job, code="needs_review", message="first sent over 24 h ago; sending again could charge twice"
+        )
+    if kit.is_sync and not job.is_first_request:
+        return moves.fail(
+            job, code="needs_review", message="a worker ended during a synchronous call; it may have been charged"
+        )
+    if kit.sightings.closed_for_s:
+        return moves.snooze(job, kit.sightings.closed_for_s, code=kit.sightings.upstream.closed_reason)
+    params = await _reachable(params, kit)
+    pass_point("before_submit", kit.failpoint)
+    move = await (_call(job, params, kit) if kit.is_sync else _hand_over(job, params, kit))
+    pass_point("after_submit", kit.failpoint)
+    kit.sightings.ok()
+    return move
+
+
+async def _hand_over(job: ClaimedJob, params: Params, kit: Kit) -> Move:
+    handle = await kit.phota.submit(params, client_request_id=job.client_request_id)
+    return moves.submitted(job, handle, look_in_s=kit.sightings.first_look_s(job.operation))
+
+
+async def _call(job: ClaimedJob, params: Params, kit: Kit) -> Move:
+    return ready(job, params, await kit.phota.call(params, client_request_id=job.client_request_id), kit)
+
+
+def ready(job: ClaimedJob, params: Params, results: Results, kit: Kit) -> Move:
+    """Results, with what they cost; bytes stay in memory for the next stage."""
+    if results.images:
+        kit.inline[job.id] = results.images
+    return moves.ready(job, results, cost_usd=settled(params, results.known_subjects))
+
+
+async def _reachable(params: Params, kit: Kit) -> Params:
+    """`s3://` inputs as presigned links where Phota's servers can reach the endpoint, else as base64."""
+    return with_images(params, list(await asyncio.gather(*(_reference(image, kit) for image in images_of(params)))))
+
+
+async def _reference(image: str, kit: Kit) -> str:
+    if not image.startswith("s3://"):
+        return image
+    uri = S3Uri.parse(image)
+    if kit.sends_links:
+        return await asyncio.to_thread(kit.storage.presign, uri.bucket, uri.key, expires_s=_LINK_S)
+    data = await asyncio.to_thread(kit.storage.get, uri.bucket, uri.key, max_bytes=_MAX_INPUT)
+    if not data:
+        raise BadImage("empty_file", f"{image} has no bytes")
+    return base64.b64encode(data).decode()
