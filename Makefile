@@ -48,6 +48,8 @@ pins: ## Pin requirements*.txt anew (needs uv)
 		--no-emit-index-url --no-emit-find-links --upgrade -o requirements.txt
 	uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes --no-header \
 		--no-emit-index-url --no-emit-find-links -c requirements.txt -o requirements-dev.txt
+	uv pip compile pyproject.toml --extra sandbox --universal --python-version 3.11 --generate-hashes --no-header \
+		--no-emit-index-url --no-emit-find-links -c requirements-dev.txt -o requirements-sandbox.txt
 
 clean: ## Remove .venv and the embedded stack's data
 	rm -rf .venv .photabatch

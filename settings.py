@@ -31,6 +31,12 @@ class Settings(BaseSettings):
     s3_bucket: str = Field("photabatch", description="where outputs go unless a job says otherwise")
     s3_addressing: Literal["auto", "path", "virtual"] = Field("auto", description="how the bucket stands in the URL")
 
+    aws_region: str | None = Field(
+        None,
+        validation_alias=AliasChoices("AWS_REGION", "AWS_DEFAULT_REGION", "aws_region"),
+        description="S3 region; boto3 itself reads only AWS_DEFAULT_REGION",
+    )
+
     phota_api_key: SecretStr | None = Field(
         None,
         validation_alias=AliasChoices("PHOTA_API_KEY", "phota_api_key"),

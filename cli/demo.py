@@ -21,7 +21,9 @@ _EVENT_S = 15.0  # the webhook's own time limit
 
 @click.command()
 @click.argument("photos", required=False, type=click.Path(path_type=Path))
-@click.option("--op", "operation", type=click.Choice([each.value for each in Operation]), default="enhance", show_default=True)
+@click.option(
+    "--op", "operation", type=click.Choice([each.value for each in Operation]), default="enhance", show_default=True
+)
 @click.option("--prompt", help="For edit, generate and remix.")
 @click.option("--count", type=click.IntRange(1), default=12, show_default=True, help="Sample photos, or pictures.")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder for the results.")
@@ -46,7 +48,7 @@ def _plan(photos: Path | None, operation: str, prompt: str | None, count: int, o
         options["prompt"] = "warm evening light"
     if operation == "generate" and prompt is None:
         raise UsageFault("generate needs --prompt")
-    return make_plan([photos] if photos and operation != "generate" else [], operation, options, resume=None)
+    return make_plan([str(photos)] if photos and operation != "generate" else [], operation, options, resume=None)
 
 
 def _show(plan: Plan, settings: Settings, *, as_json: bool) -> int:

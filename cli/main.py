@@ -1,30 +1,48 @@
 """The command `photabatch`."""
 
+import importlib
 import sys
 from importlib.metadata import version
 
 import click
 from sqlalchemy.exc import OperationalError
 
-from cli.demo import demo
-from cli.environment import env
 from cli.exits import CommandError, Exit
-from cli.processes import dispatcher, migrate, simulator, up, worker
-from cli.run import run
-from cli.sheet import sheet
-from cli.status import cancel, results, status, watch
 from cli.terminal import say
-from clients.storage import StorageError
+
+COMMANDS = {
+    "demo": "cli.demo",
+    "up": "cli.processes",
+    "run": "cli.run",
+    "status": "cli.status",
+    "watch": "cli.status",
+    "results": "cli.status",
+    "sheet": "cli.sheet",
+    "cancel": "cli.status",
+    "env": "cli.environment",
+    "migrate": "cli.processes",
+    "dispatcher": "cli.processes",
+    "worker": "cli.processes",
+    "simulator": "cli.processes",
+}
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+class Commands(click.Group):
+    """Imports a command when it is asked for: a process of the fleet needs a fraction of what all commands need."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  the signature is click's
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        module = COMMANDS.get(cmd_name)
+        command: click.Command | None = getattr(importlib.import_module(module), cmd_name) if module else None
+        return command
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(version("photabatch"), prog_name="photabatch")
 def photabatch() -> None:
     """Edit, generate and enhance photos in bulk through the Phota API."""
-
-
-for each in (demo, up, run, status, watch, results, sheet, cancel, env, migrate, dispatcher, worker, simulator):
-    photabatch.add_command(each)
 
 
 def main() -> None:
@@ -34,24 +52,30 @@ def main() -> None:
 
 def _main() -> int:
     try:
-        outcome = photabatch.main(standalone_mode=False)
-    except click.exceptions.Abort:
+        return int(photabatch.main(standalone_mode=False) or 0)
+    except (click.exceptions.Abort, KeyboardInterrupt):
         return Exit.INTERRUPTED
     except click.ClickException as error:
         error.show()
         return Exit.USAGE
-    except KeyboardInterrupt:
-        return Exit.INTERRUPTED
     except CommandError as error:
         say(str(error), style="red")
         return error.code
-    except StorageError as error:
-        say(f"S3: {error}", style="red")
-        return Exit.TEMPORARY if error.is_retryable else Exit.CANNOT_START
     except OperationalError as error:
         say(f"The database went away: {str(error.orig).splitlines()[0]}\nNothing is lost; try again.", style="red")
         return Exit.TEMPORARY
-    return int(outcome or 0)
+    except Exception as error:
+        return _storage_fault(error)
+
+
+def _storage_fault(error: Exception) -> int:
+    """S3 errors of any command; anything else is a bug and keeps its traceback."""
+    from clients.storage_errors import StorageError
+
+    if not isinstance(error, StorageError):
+        raise error
+    say(f"S3: {error}\nCheck PHOTABATCH_S3_ENDPOINT_URL and the AWS_ variables.", style="red")
+    return Exit.TEMPORARY if error.is_retryable else Exit.CANNOT_START
 
 
 if __name__ == "__main__":

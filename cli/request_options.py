@@ -1,6 +1,6 @@
 """The request parameters of the contract as options, and the recipe they make."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Any, TypeVar
 
@@ -9,13 +9,16 @@ import click
 from cli.exits import UsageFault
 from clients.phota_requests import InvalidRequest, Operation
 from producer.jobs import CheckedJob, check
+from producer.photos import Address, Photo
 from producer.upload import Recipe
 from settings import get_settings
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 _PARAMS = (
-    click.option("--op", "operation", type=click.Choice([each.value for each in Operation]), required=True, help="What to do."),
+    click.option(
+        "--op", "operation", type=click.Choice([each.value for each in Operation]), required=True, help="What to do."
+    ),
     click.option("--prompt", help="What to change or make; [[profile_id]] names a person."),
     click.option("--profile-id", "profile_ids", multiple=True, help="A person to keep; may be repeated."),
     click.option("--reference-image", help="remix: https:// or s3:// address of the style."),
@@ -46,8 +49,18 @@ def recipe_of(operation: str, options: dict[str, Any], *, output: str | None) ->
     params = {name: list(value) if isinstance(value, tuple) else value for name, value in options.items()}
     params = {name: value for name, value in params.items() if value not in (None, [])}
     recipe = Recipe(Operation(operation), params, output=output)
-    job = recipe.job_of("s3://bucket/photo.jpg", "photo.jpg")
+    return recipe, _checked(recipe.job_of("s3://bucket/photo.jpg", "photo.jpg"))
+
+
+def check_addresses(pictures: Sequence[Photo | Address], recipe: Recipe) -> None:
+    """Raise UsageFault for an address that Phota cannot be given."""
+    for picture in pictures:
+        if isinstance(picture, Address):
+            _checked(recipe.job_of(picture.url, picture.custom_id))
+
+
+def _checked(job: dict[str, Any]) -> CheckedJob:
     try:
-        return recipe, check(job, allowed_hosts=get_settings().allowed_hosts)
+        return check(job, allowed_hosts=get_settings().allowed_hosts)
     except InvalidRequest as error:
         raise UsageFault("\n".join(problem.message for problem in error.problems)) from None

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from sqlalchemy import Engine
 from cli.exits import CannotStart, CommandError, Exit, UsageFault
 from cli.fleet import is_complete, load_settings, open_database, services
 from cli.progress import bar, exit_code, watch
-from cli.request_options import recipe_of, request_options
+from cli.request_options import check_addresses, recipe_of, request_options
 from cli.summary import show_summary
 from cli.terminal import emit, say
 from clients.http import new_http_client
@@ -32,7 +33,7 @@ from models.progress import BatchView, find_batch
 from models.results import custom_ids
 from producer.batches import close_batch, open_batch
 from producer.jobs import CheckedJob
-from producer.photos import NoSuchSource, Photo, find_photos
+from producer.photos import Address, NoSuchSource, Photo, find_pictures
 from producer.results import download_results
 from producer.submit import insert
 from producer.upload import Recipe, Uploader, upload_and_queue
@@ -44,7 +45,7 @@ from settings import Settings
 class Plan:
     """A run that has been checked: nothing is left to be refused but the photos themselves."""
 
-    photos: Sequence[Photo]
+    photos: Sequence[Photo | Address]
     recipe: Recipe
     example: CheckedJob
     count: int  # jobs; that of the photos unless pictures are made from text alone
@@ -61,7 +62,7 @@ class Plan:
 
 
 @click.command()
-@click.argument("sources", metavar="SRC...", nargs=-1, type=click.Path(path_type=Path))
+@click.argument("sources", metavar="SRC...", nargs=-1)
 @request_options
 @click.option("--count", type=click.IntRange(1, 10_000), default=1, help="generate: how many jobs.")
 @click.option("--out", metavar="DEST", help="Folder or s3://bucket/prefix for the results [photabatch-out/NAME].")
@@ -69,10 +70,11 @@ class Plan:
 @click.option("--yes", is_flag=True, help="Do not ask before the first charge.")
 @click.option("--detach", is_flag=True, help="Return when everything is queued.")
 @click.option("--json", "as_json", is_flag=True, help="Print the batch object at the end.")
-def run(sources: tuple[Path, ...], operation: str, **options: Any) -> int:
+def run(sources: tuple[str, ...], operation: str, **options: Any) -> int:
     """Enhance, edit or generate photos: upload, queue, wait, download.
 
-    SRC are folders or files. Works on the stack that is up, or starts one for its own duration.
+    SRC are folders, files, https:// or s3://bucket/key addresses. Works on the stack that is up, or starts one for
+    its own duration.
     """
     keep = {name: options.pop(name) for name in ("webhook_url", "budget", "priority", "resume", "yes", "detach")}
     as_json = options.pop("as_json")
@@ -86,7 +88,7 @@ def run(sources: tuple[Path, ...], operation: str, **options: Any) -> int:
         return carry_out(plan, settings, as_json=as_json, **keep)
 
 
-def make_plan(sources: Sequence[Path], operation: str, options: dict[str, Any], *, resume: str | None) -> Plan:
+def make_plan(sources: Sequence[str], operation: str, options: dict[str, Any], *, resume: str | None) -> Plan:
     """Check everything that can be checked without a service. Raise UsageFault, or CommandError for nothing to do."""
     name = options.pop("name") or _default_name(sources, operation)
     out, count = options.pop("out"), options.pop("count")
@@ -100,9 +102,10 @@ def make_plan(sources: Sequence[Path], operation: str, options: dict[str, Any], 
     if not sources:
         raise UsageFault(f"{operation} needs photos: name a folder or files")
     try:
-        photos = list(find_photos(sources, leave_out=folder))
+        photos = list(find_pictures(sources, leave_out=folder))
     except NoSuchSource as error:
         raise UsageFault(str(error)) from None
+    check_addresses(photos, recipe)
     if not photos:
         raise CommandError(f"No photos in {', '.join(map(str, sources))} (jpg, png, webp, heic).", Exit.NOTHING_TO_DO)
     return Plan(photos, recipe, example, len(photos), name, folder)
@@ -151,6 +154,8 @@ def check_services(settings: Settings, storage: Storage) -> None:
     except GateClosed as error:
         raise CannotStart(f"Phota does not accept the key: {error}\nCheck PHOTA_API_KEY.") from None
     except PhotaError as error:
+        if error.http_status == HTTPStatus.NOT_FOUND:
+            raise CannotStart(f"No Phota API at {settings.phota_root}; check PHOTABATCH_PHOTA_BASE_URL.") from None
         say(f"Phota does not answer well right now ({error}); jobs wait until it does.", style="yellow")
 
 
@@ -201,7 +206,7 @@ def _numbered(plan: Plan) -> list[CheckedJob]:
 
 
 def _upload(
-    engine: Engine, storage: Storage, settings: Settings, plan: Plan, batch: BatchRef, photos: Sequence[Photo]
+    engine: Engine, storage: Storage, settings: Settings, plan: Plan, batch: BatchRef, photos: Sequence[Photo | Address]
 ) -> None:
     inspector = ImageInspector(workers=2)
     uploader = Uploader(storage, bucket=settings.s3_bucket, inspector=inspector)
@@ -244,6 +249,7 @@ def resume_command(slug: str) -> str:
     return shlex.join(["photabatch", *words, "--resume", slug])
 
 
-def _default_name(sources: Sequence[Path], operation: str) -> str:
-    word = sources[0].resolve().name if sources else operation
+def _default_name(sources: Sequence[str], operation: str) -> str:
+    is_local = bool(sources) and "://" not in sources[0]
+    word = Path(sources[0]).resolve().name if is_local else operation
     return f"{word}-{datetime.now().astimezone():%Y%m%d-%H%M%S}"

@@ -77,7 +77,7 @@ def output_key(
     validate_template(template)
     fields = {"custom_id": custom_id, "job_id": job_id, "index": index, "ext": ext, "operation": operation}
     raw = template.format(batch=batch.replace("/", "_"), **fields)
-    cleaned = "/".join(_segments(raw))
+    cleaned = clean_path(raw)
     if cleaned == raw and "/" not in batch and not _LOOKS_HASHED.search(raw) and _fits(prefix, cleaned):
         return _joined(prefix, cleaned)
     made_from = json.dumps([template, batch, custom_id, job_id, index, ext, operation])
@@ -104,12 +104,8 @@ def _segments(key: str) -> list[str]:
     return [part for part in parts if part not in ("", ".", "..")]
 
 
-def _clean_prefix(prefix: str) -> str:
-    return "/".join(_segments(prefix))
-
-
 def _joined(prefix: str, key: str) -> str:
-    return "/".join(filter(None, [_clean_prefix(prefix), key]))
+    return "/".join(filter(None, [clean_path(prefix), key]))
 
 
 def _fits(prefix: str, key: str) -> bool:

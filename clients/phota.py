@@ -112,10 +112,6 @@ class PhotaClient:
         """Nothing, if Phota takes the key. Raise GateClosed if it does not. Free of charge: it lists profiles."""
         await self._ask("GET", self._url("/profiles/ids"), "other", within=ANSWER_SECONDS)
 
-    async def check_key(self) -> None:
-        """Raise GateClosed if Phota does not take the key; a cheap call that charges nothing."""
-        await self._ask("GET", self._url("/profiles/ids"), "other", within=ANSWER_SECONDS)
-
     async def webhook_secret(self) -> str:
         """The secret with which Phota signs its callbacks, one an account."""
         answer = await self._ask("GET", self._url("/webhook-secret"), "other", within=ANSWER_SECONDS)

@@ -72,12 +72,12 @@ class Storage:
         self._is_conditional = True
 
     @classmethod
-    def from_settings(cls, settings: Settings, *, max_connections: int = 32, region: str | None = None) -> Self:
+    def from_settings(cls, settings: Settings, *, max_connections: int = 32) -> Self:
         return cls(
             endpoint_url=settings.s3_endpoint_url,
             addressing=settings.s3_addressing,
             max_connections=max_connections,
-            region=region,
+            region=settings.aws_region,
         )
 
     def put(

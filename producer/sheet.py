@@ -1,8 +1,7 @@
 """The before/after contact sheet of a batch: one HTML file that needs nothing beside itself."""
 
 import hashlib
-import os
-import tempfile
+import uuid
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,7 +15,7 @@ from models.results import JobResult
 from producer.sheet_page import Shot, cut_notice, empty_notice, page_around_rows, row
 from producer.thumbnail import make_thumbnail
 
-DEFAULT_LIMIT = 500  # jobs: about 100 MB of page, what a browser still scrolls well
+DEFAULT_LIMIT = 500  # jobs: about 70 MB of page, which a browser still scrolls well
 _AT_ONCE = 4  # jobs whose pictures are in memory
 
 
@@ -24,15 +23,13 @@ def write_sheet(
     path: Path, *, batch: BatchView, jobs: Iterable[JobResult], storage: Storage, limit: int = DEFAULT_LIMIT
 ) -> None:
     """Write the first `limit` of `jobs`; the file appears when it is whole. Raise StorageError, OSError."""
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".photabatch-")
+    partial = path.with_name(f".photabatch-{uuid.uuid4().hex}")
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8", errors="replace") as file:
+        with partial.open("x", encoding="utf-8", errors="replace") as file:
             _write(file, batch, iter(jobs), storage, limit)
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _write(file: IO[str], batch: BatchView, jobs: Iterator[JobResult], storage: Storage, limit: int) -> None:
@@ -73,17 +70,18 @@ def _label(job: JobResult, output: dict[str, Any]) -> str:
 
 def _before(source: dict[str, Any] | None) -> Shot | None:
     """The original, if it is still where it was and still the same; other bytes would be no before."""
-    if source is None or not Path(source["path"]).is_file():
+    if source is None:
         return None
-    if "sha256" not in source:  # refused on upload, perhaps because it crashes decoders
-        return Shot("Before", None, 0, 0, note="This file cannot be shown.")
+    path = Path(source["path"])
     try:
-        data = Path(source["path"]).read_bytes()
+        if not path.is_file():
+            return None
+        if "sha256" not in source:  # refused on upload, perhaps because it crashes decoders
+            return Shot("Before", None, 0, 0, note="This file cannot be shown.")
+        data = path.read_bytes() if path.stat().st_size == source["bytes"] else b""
     except OSError:
         return None
-    if hashlib.sha256(data).hexdigest() != source["sha256"]:
-        return None
-    return _shot("Before", data, source)
+    return _shot("Before", data, source) if hashlib.sha256(data).hexdigest() == source["sha256"] else None
 
 
 def _after(output: dict[str, Any], storage: Storage, *, label: str) -> Shot:
@@ -92,14 +90,16 @@ def _after(output: dict[str, Any], storage: Storage, *, label: str) -> Shot:
     except (ObjectMissing, BucketMissing, ObjectTooLarge):
         data = b""
     if hashlib.sha256(data).hexdigest() != output["sha256"]:
-        note = "It is no longer in the bucket." if not data else "The bucket holds other bytes by now."
+        note = "The bucket holds other bytes by now." if data else "No longer in the bucket."
         return Shot(label, None, output["width"], output["height"], output["bytes"], note)
     return _shot(label, data, output)
 
 
 def _shot(label: str, data: bytes, facts: dict[str, Any]) -> Shot:
-    """`facts`: `width`, `height` in pixels, used where the picture itself cannot be asked."""
+    """`facts`: `width` and `height` in pixels, for a picture that cannot be asked itself."""
     thumbnail = make_thumbnail(data)
     if thumbnail is None:
-        return Shot(label, None, facts["width"], facts["height"], len(data), "This picture cannot be decoded.")
+        return Shot(
+            label, None, facts.get("width", 0), facts.get("height", 0), len(data), "This picture cannot be decoded."
+        )
     return Shot(label, thumbnail.data_uri, thumbnail.width, thumbnail.height, len(data))

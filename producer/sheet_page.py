@@ -15,7 +15,7 @@ from models.states import JobState
 
 _LONGEST_MESSAGE = 400  # characters; a page is no log
 _SAME_SHAPE = 0.02  # share by which two ratios may differ and one picture still lies over the other
-_UNKNOWN_RATIO = 4 / 3
+_UNKNOWN_RATIO = 3.0  # a low tile: there is nothing to see
 
 
 @dataclass(frozen=True, slots=True)

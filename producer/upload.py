@@ -16,8 +16,9 @@ from clients.s3_uri import S3Uri
 from clients.storage import Storage
 from models.inserts import BatchRef
 from producer.jobs import CheckedJob, check
-from producer.photos import Photo
+from producer.photos import Address, Photo
 from producer.submit import insert, insert_rejected
+from settings import get_settings
 
 MAX_BYTES = 64 * 2**20  # of a photo; phones write up to about 30 MB
 _AT_ONCE = 8  # uploads
@@ -43,12 +44,17 @@ class Recipe:
 
     def job_of(self, image: str, custom_id: str) -> dict[str, Any]:
         """A job in manifest form."""
+        if self.operation is Operation.GENERATE:
+            return self._job(self.params, custom_id)
         field = {Operation.EDIT: "images", Operation.REMIX: "input_image"}.get(self.operation, "image")
         params = {**self.params, field: [image] if field == "images" else image}
+        return self._job(params, custom_id)
+
+    def _job(self, params: Mapping[str, Any], custom_id: str) -> dict[str, Any]:
         return {
             **(self.job or {}),
             "operation": self.operation,
-            "params": params,
+            "params": dict(params),
             "custom_id": custom_id,
             "output": self.output,
         }
@@ -62,13 +68,17 @@ class Uploader:
         self._bucket = bucket
         self._inspector = inspector
 
-    def upload(self, photo: Photo, recipe: Recipe) -> CheckedJob | Refused:
-        """Look at one photo and upload it, upright. Raise StorageError, OSError."""
+    def upload(self, photo: Photo | Address, recipe: Recipe) -> CheckedJob | Refused:
+        """Look at one photo and upload it, upright; an address is taken as it is. Raise StorageError, OSError."""
+        if isinstance(photo, Address):
+            return check(recipe.job_of(photo.url, photo.custom_id), allowed_hosts=get_settings().allowed_hosts)
         try:
             data = self._read(photo)
             info, prepared = self._inspector.prepare_sync(data)
         except BadImage as error:
             return Refused(photo, Problem("image", error.code, f"{photo.custom_id}: {error}"))
+        except OSError as error:
+            return Refused(photo, Problem("image", "unreadable", f"{photo.custom_id}: {error.strerror}"))
         sha256 = hashlib.sha256(prepared).hexdigest()
         key = f"inputs/{sha256}.{info.extension}"
         self._storage.put(self._bucket, key, prepared, content_type=info.content_type, sha256_hex=sha256)
@@ -90,7 +100,7 @@ class Uploader:
 
 
 def upload_and_queue(
-    engine: Engine, uploader: Uploader, photos: Iterable[Photo], recipe: Recipe, batch: BatchRef
+    engine: Engine, uploader: Uploader, photos: Iterable[Photo | Address], recipe: Recipe, batch: BatchRef
 ) -> Iterator[int]:
     """Upload and queue; yields how many photos each transaction brought into the table."""
     remaining = iter(photos)

@@ -107,9 +107,9 @@ class Stack:
         """`postgres`, `valkey`, `s3`, or what was spawned. Raise KeyError for any other."""
         return self._supervisor.child(name)
 
-    def stop_child(self, name: str) -> None:
-        """Ask it to stop, kill it after ten seconds, and do not start it again."""
-        self._supervisor.stop([name])
+    def stop_children(self, *names: str) -> None:
+        """Ask them to stop, kill what is left after ten seconds, and do not start them again."""
+        self._supervisor.stop(names)
 
     def _open(self) -> None:
         self._home.create()

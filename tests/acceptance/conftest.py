@@ -47,6 +47,7 @@ class Fleet:
             "PHOTABATCH_S3_BUCKET": f"fleet-{self._number}",
             "PHOTABATCH_HOME": str(home),
             "PHOTABATCH_ALLOWED_HOSTS": "127.0.0.1",
+            "PYTHONDONTWRITEBYTECODE": "",  # a process that compiles everything anew takes seconds to start
         }
         self.redis = redis.Redis.from_url(self.environment["PHOTABATCH_BROKER_URL"])
         self.redis.flushdb()
@@ -113,15 +114,23 @@ class Fleet:
         return answer
 
     def stop(self) -> None:
-        for name in reversed(self._names):
-            self._stack.stop_child(name)
+        self._stack.stop_children(*self._names)
         self.phota.close()
 
 
 @pytest.fixture
 def fleet(stack: Stack, database_url: str, tmp_path: Path) -> Iterator[Fleet]:
     """Dispatcher, two workers, and a simulated Phota that answers within a fifth of a second."""
-    fleet = bare_fleet(stack, database_url, tmp_path)
+    fleet = bare_fleet(stack, database_url, tmp_path, *QUICK)
+    fleet.start()
+    yield fleet
+    fleet.stop()
+
+
+@pytest.fixture
+def studio(stack: Stack, database_url: str, tmp_path: Path) -> Iterator[Fleet]:
+    """A fleet whose simulated Phota really works on the pictures."""
+    fleet = bare_fleet(stack, database_url, tmp_path, "--latency", "0.1")
     fleet.start()
     yield fleet
     fleet.stop()
@@ -130,15 +139,18 @@ def fleet(stack: Stack, database_url: str, tmp_path: Path) -> Iterator[Fleet]:
 @pytest.fixture
 def idle_fleet(stack: Stack, database_url: str, tmp_path: Path) -> Iterator[Fleet]:
     """The simulated Phota only: the test starts the processes itself."""
-    fleet = bare_fleet(stack, database_url, tmp_path)
+    fleet = bare_fleet(stack, database_url, tmp_path, *QUICK)
     yield fleet
     fleet.stop()
 
 
-def bare_fleet(stack: Stack, database_url: str, home: Path) -> Fleet:
+QUICK = ("--latency", "0.2", "--bytes", "2000")  # every result is one small picture
+
+
+def bare_fleet(stack: Stack, database_url: str, home: Path, *options: str) -> Fleet:
     fleet = Fleet(stack, database_url, home)
     os.environ.update({name: value for name, value in fleet.environment.items() if name.startswith("AWS_")})
-    fleet.start_simulator("--latency", "0.2", "--bytes", "2000")
+    fleet.start_simulator(*options)
     storage_of(fleet).ensure_bucket(fleet.environment["PHOTABATCH_S3_BUCKET"])
     return fleet
 

@@ -156,7 +156,7 @@ def test_a_crashed_child_is_started_again(stack: Stack) -> None:
     os.kill(first, signal.SIGKILL)
     assert eventually(lambda: stack.child("sleeper").pid != first and stack.child("sleeper").is_alive)
     again = stack.child("sleeper").pid
-    stack.stop_child("sleeper")
+    stack.stop_children("sleeper")
     assert not psutil.pid_exists(again)
 
 
