@@ -35,7 +35,7 @@ RUN /opt/photabatch/bin/pip install --no-deps /dist/*.whl
 
 FROM python:3.11-slim AS runtime
 # a user with a name, for initdb wants one; by its number, so that Kubernetes can see that it is not root
-RUN useradd --uid 10001 --create-home photabatch
+RUN useradd --uid 10001 --create-home photabatch && chmod 755 /home/photabatch
 ENV PATH=/opt/photabatch/bin:$PATH PYTHONUNBUFFERED=1
 WORKDIR /home/photabatch
 USER 10001:10001

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import click
-from sqlalchemy import text
+from sqlalchemy import Engine, text
 
 from cli.exits import CommandError, Exit, UsageFault
 from cli.fleet import load_settings, local_fleet, open_database
@@ -13,6 +13,11 @@ from cli.receiver import Receiver
 from cli.run import Plan, carry_out, make_plan
 from cli.terminal import say
 from clients.phota_requests import Operation
+from clients.storage import Storage
+from models import DEFAULT_ACCOUNT
+from models.progress import find_batch, read_batch
+from models.results import finished_jobs
+from producer.sheet import write_sheet
 from sandbox.samples import write_samples
 from settings import Settings
 
@@ -51,6 +56,16 @@ def _plan(photos: Path | None, operation: str, prompt: str | None, count: int, o
     return make_plan([str(photos)] if photos and operation != "generate" else [], operation, options, resume=None)
 
 
+def _write_sheet(engine: Engine, path: Path, settings: Settings) -> None:
+    with engine.connect() as connection:
+        batch_id = find_batch(connection, DEFAULT_ACCOUNT, None)
+        batch = read_batch(connection, batch_id) if batch_id else None
+        jobs = list(finished_jobs(connection, batch_id)) if batch_id else []
+    if batch is not None:
+        write_sheet(path, batch=batch, jobs=jobs, storage=Storage.from_settings(settings))
+        say(f"Contact sheet, before and after: {path}", style="green")
+
+
 def _show(plan: Plan, settings: Settings, *, as_json: bool) -> int:
     engine = open_database(settings)
     with engine.connect() as connection:
@@ -58,6 +73,8 @@ def _show(plan: Plan, settings: Settings, *, as_json: bool) -> int:
     with Receiver(str(secret)) as receiver:
         code = carry_out(plan, settings, webhook_url=receiver.url, as_json=as_json)
         event = receiver.wait_for_end(_EVENT_S)
+    if plan.folder is not None:
+        _write_sheet(engine, plan.folder / "contact-sheet.html", settings)
     if event is None:
         raise CommandError("The batch ended, but its webhook has not arrived.", Exit.TEMPORARY)
     say(f"Webhook {event['type']} received, signature valid", style="green")

@@ -4,8 +4,11 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from urllib.parse import urlsplit
 
 import httpx
+from kombu import Connection
+from kombu.exceptions import OperationalError as BrokerError
 from pydantic import ValidationError
 from sqlalchemy import Engine, make_url, text
 from sqlalchemy.exc import OperationalError, ProgrammingError
@@ -59,6 +62,7 @@ def services(*, with_workers: bool, workers: int | None = None) -> Iterator[Sett
     """
     settings = load_settings()
     if is_complete(settings):
+        check_broker(settings)
         yield settings
         return
     running = read_running(settings.home)
@@ -122,6 +126,21 @@ def _answers(url: str) -> bool:
         return httpx.get(url, timeout=1, trust_env=False).status_code < 500
     except httpx.HTTPError:
         return False
+
+
+def check_broker(settings: Settings) -> None:
+    """Raise CannotStart if nobody would hear that there is work."""
+    assert settings.broker_url is not None, "named by now"  # noqa: S101
+    url = settings.broker_url.get_secret_value()
+    with Connection(url, connect_timeout=3, transport_options={"socket_connect_timeout": 3}) as broker:
+        try:
+            broker.ensure_connection(max_retries=1, interval_start=0, timeout=5)
+        except (BrokerError, OSError) as error:
+            parts = urlsplit(url)
+            raise CannotStart(
+                f"The broker at {parts.hostname}:{parts.port or ''} cannot be reached: {error}\n"
+                "Check PHOTABATCH_BROKER_URL and that it runs."
+            ) from error
 
 
 def bring_up_to_date(settings: Settings) -> None:

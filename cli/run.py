@@ -35,7 +35,7 @@ from producer.batches import close_batch, open_batch
 from producer.jobs import CheckedJob
 from producer.photos import Address, NoSuchSource, Photo, find_pictures
 from producer.results import download_results
-from producer.submit import insert
+from producer.submission import insert
 from producer.upload import Recipe, Uploader, upload_and_queue
 from sandbox.stack import read_running
 from settings import Settings
@@ -79,9 +79,10 @@ def run(sources: tuple[str, ...], operation: str, **options: Any) -> int:
     keep = {name: options.pop(name) for name in ("webhook_url", "budget", "priority", "resume", "yes", "detach")}
     as_json = options.pop("as_json")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    is_simulated = load_settings().is_simulated
     plan = make_plan(sources, operation, options, resume=keep["resume"])
     _show_plan(plan, keep["budget"])
-    if not keep["yes"] and sys.stdin.isatty() and not load_settings().is_simulated:
+    if not keep["yes"] and sys.stdin.isatty() and not is_simulated:
         click.confirm("Start?", abort=True, err=True)
     _refuse_lonely_detach(detach=keep["detach"])
     with services(with_workers=True) as settings:

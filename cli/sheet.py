@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from cli.exits import Exit, UsageFault
-from cli.status import _found, _read
+from cli.status import found_batch, read_view
 from cli.terminal import say
 from clients.storage import Storage
 from models.results import finished_jobs
@@ -24,8 +24,8 @@ def sheet(batch: str | None, out: Path | None, limit: int) -> int:
 
     Its path is printed on stdout.
     """
-    with _found(batch) as (settings, engine, batch_id):
-        view = _read(engine, batch_id)
+    with found_batch(batch) as (settings, engine, batch_id):
+        view = read_view(engine, batch_id)
         with engine.connect() as connection:  # closed before the first picture is fetched
             jobs = list(islice(finished_jobs(connection, batch_id), limit + 1))
         path = out or Path(f"{view.slug}.html")

@@ -26,7 +26,7 @@ from settings import Settings
 
 
 @contextmanager
-def _found(word: str | None, *, with_workers: bool = False) -> Iterator[tuple[Settings, Engine, uuid.UUID]]:
+def found_batch(word: str | None, *, with_workers: bool = False) -> Iterator[tuple[Settings, Engine, uuid.UUID]]:
     """The services, and the batch of that id or name; without a word the newest."""
     with services(with_workers=with_workers) as settings:
         engine = open_database(settings)
@@ -37,7 +37,7 @@ def _found(word: str | None, *, with_workers: bool = False) -> Iterator[tuple[Se
         yield settings, engine, batch_id
 
 
-def _read(engine: Engine, batch_id: uuid.UUID) -> BatchView:
+def read_view(engine: Engine, batch_id: uuid.UUID) -> BatchView:
     with engine.connect() as connection:
         batch = read_batch(connection, batch_id)
     assert batch is not None, "found a moment ago"  # noqa: S101
@@ -58,8 +58,8 @@ def status(batch: str | None, as_json: bool, limit: int) -> None:
                 else:
                     click.echo(f"{view.slug:40} {view.status:22} {describe(view)}")
         return
-    with _found(batch) as (_, engine, batch_id):
-        view = _read(engine, batch_id)
+    with found_batch(batch) as (_, engine, batch_id):
+        view = read_view(engine, batch_id)
     if as_json:
         emit(view.as_json())
     else:
@@ -71,7 +71,7 @@ def status(batch: str | None, as_json: bool, limit: int) -> None:
 @click.option("--json", "as_json", is_flag=True)
 def watch(batch: str | None, as_json: bool) -> int:
     """Follow BATCH (the newest without a name) until it has finished."""
-    with _found(batch, with_workers=True) as (_, engine, batch_id):
+    with found_batch(batch, with_workers=True) as (_, engine, batch_id):
         view = watch_batch(engine, batch_id)
     show_summary(view)
     if as_json:
@@ -85,7 +85,7 @@ def watch(batch: str | None, as_json: bool) -> int:
 @click.option("--to", "folder", type=click.Path(path_type=Path, file_okay=False), help="Download the pictures.")
 def results(batch: str | None, jsonl: IO[str] | None, folder: Path | None) -> None:
     """Fetch what BATCH has finished; also while it runs. Without options: result lines on stdout."""
-    with _found(batch) as (settings, engine, batch_id):
+    with found_batch(batch) as (settings, engine, batch_id):
         if folder is not None:
             files = list(download_results(engine, Storage.from_settings(settings), batch_id, folder))
             say(f"{len(files)} files in {folder}", style="green")
@@ -100,10 +100,10 @@ def results(batch: str | None, jsonl: IO[str] | None, folder: Path | None) -> No
 @click.argument("batch")
 def cancel(batch: str) -> int:
     """Stop BATCH: what Phota was not called for is cancelled, what is paid for is still collected."""
-    with _found(batch) as (_, engine, batch_id):
+    with found_batch(batch) as (_, engine, batch_id):
         with engine.begin() as connection:
             was_running = cancel_batch(connection, batch_id)
-        view = _read(engine, batch_id)
+        view = read_view(engine, batch_id)
     if not was_running:
         say(f"{view.slug} had ended already: {view.status}")
         return Exit.NOTHING_TO_DO

@@ -22,6 +22,7 @@ class Lane:
     weight: int
     in_flight: int
     money_usd: Decimal | None
+    is_over: bool = False  # the batch is cancelled or finished: what still waits in it is not called any more
 
 
 _COUNT_IN_FLIGHT = text(
@@ -46,6 +47,7 @@ _LANES = text(
         ) AS next
     )
     SELECT lane.priority, lane.lane_id, coalesce(batch.weight, 1) AS weight,
+           coalesce(batch.cancelled_at, batch.finished_at) IS NOT NULL AS is_over,
            batch.budget_usd - (progress.spent_usd + progress.reserved_usd) AS money_usd
     FROM lane
     LEFT JOIN batches AS batch ON batch.id = lane.lane_id
@@ -60,7 +62,7 @@ _LANES = text(
 
 def waiting_lanes(connection: Connection, in_flight: dict[uuid.UUID, int]) -> list[Lane]:
     return [
-        Lane(row.priority, row.lane_id, row.weight, in_flight.get(row.lane_id, 0), row.money_usd)
+        Lane(row.priority, row.lane_id, row.weight, in_flight.get(row.lane_id, 0), row.money_usd, row.is_over)
         for row in connection.execute(_LANES)
     ]
 
@@ -100,6 +102,20 @@ def admit(connection: Connection, slots: Sequence[tuple[Lane, int]]) -> list[tup
         },
     )
     return [(row.id, row.lane_id) for row in rows]
+
+
+_CANCEL_LEFT = text(
+    """
+    UPDATE jobs SET state = 'cancelled', due_at = NULL, finished_at = now()
+    WHERE id IN (SELECT id FROM jobs WHERE state = 'queued' AND lane_id = ANY(:lanes) LIMIT 10000
+                 FOR UPDATE SKIP LOCKED)
+    """
+)
+
+
+def cancel_left(connection: Connection, lanes: Sequence[Lane]) -> None:
+    """End what came back to `queued`, or came in, just when its batch was cancelled."""
+    connection.execute(_CANCEL_LEFT, {"lanes": [lane.lane_id for lane in lanes]})
 
 
 _START = text("UPDATE batches SET started_at = now() WHERE id = ANY(:ids) AND started_at IS NULL")

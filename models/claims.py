@@ -168,6 +168,7 @@ _MOVE = text(
         SELECT * FROM jsonb_to_recordset(:attempts) AS a (
             job_id uuid, stage text, started_at timestamptz, duration_ms int, http_status int, request_id text,
             error_code text, error_message text)
+        WHERE job_id IN (SELECT id FROM moved)
     )
     SELECT id FROM moved
     """

@@ -17,7 +17,7 @@ from clients.phota_requests import InvalidRequest, Operation
 from producer.batches import join_batch
 from producer.database import default_engine
 from producer.jobs import JobSpec, check
-from producer.submit import insert, insert_rejected
+from producer.submission import insert, insert_rejected
 from settings import get_settings
 
 log = logging.getLogger(__name__)

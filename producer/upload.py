@@ -17,7 +17,7 @@ from clients.storage import Storage
 from models.inserts import BatchRef
 from producer.jobs import CheckedJob, check
 from producer.photos import Address, Photo
-from producer.submit import insert, insert_rejected
+from producer.submission import insert, insert_rejected
 from settings import get_settings
 
 MAX_BYTES = 64 * 2**20  # of a photo; phones write up to about 30 MB

@@ -24,7 +24,10 @@ def admit(connection: Connection, settings: Settings) -> list[uuid.UUID]:
     state = limits.step(before, consume_reports(connection), in_flight=in_flight, ceiling=settings.concurrency_max)
     fixed = None if settings.concurrency == "auto" else settings.concurrency
     slots = limits.free_slots(state, in_flight=in_flight, fixed=fixed)
-    admitted = _fill(connection, admission.waiting_lanes(connection, by_lane), slots) if slots else []
+    lanes = admission.waiting_lanes(connection, by_lane)
+    if over := [lane for lane in lanes if lane.is_over]:
+        admission.cancel_left(connection, over)
+    admitted = _fill(connection, [lane for lane in lanes if not lane.is_over], slots) if slots else []
     if admitted:
         state = limits.probing(state)
     if state != before:

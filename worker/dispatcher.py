@@ -39,6 +39,9 @@ class Dispatcher:
         self._app = app
         self._settings = settings
         self._stop = threading.Event()
+        # a connection of the pool whose server is gone raises its driver's own errors
+        driver_errors: Any = app.connection_for_write().connection_errors
+        self._broker_errors: tuple[type[Exception], ...] = (BrokerError, OSError, *driver_errors)
         self._looked_for_lost_at = 0.0
         self._settled_at = 0.0
 
@@ -62,6 +65,7 @@ class Dispatcher:
     def _wait_to_lead(self, connection: Connection) -> None:
         # a leader that is cut off or frozen loses its session, and with it the lock
         connection.execute(text("SET idle_session_timeout = '15s'"))
+        connection.execute(text("SET idle_in_transaction_session_timeout = '15s'"))
         connection.commit()
         while not self._stop.is_set() and not dispatch.try_to_lead(connection):
             connection.commit()
@@ -108,7 +112,7 @@ class Dispatcher:
             chunk = ids[start : start + size]
             try:
                 TASKS[stage].apply_async(([str(job_id) for job_id in chunk],), queue=stage.value)
-            except (BrokerError, OSError) as error:
+            except self._broker_errors as error:
                 log.warning("broker away, %d messages wait: %s", len(ids) - start, type(error).__name__)
                 unsend = outbox.unsend_deliveries if stage is Stage.NOTIFY else dispatch.unsend
                 with connection.begin():
@@ -132,7 +136,7 @@ class Dispatcher:
                 return not broker.default_channel.queue_declare(stage.value, passive=True).message_count
         except ChannelError:
             return True  # the queue does not exist: nothing in it
-        except (BrokerError, OSError):
+        except self._broker_errors:
             return False
 
     def _sleep(self, connection: Connection) -> None:

@@ -50,6 +50,11 @@ async def _deliver(delivery: ClaimedDelivery, engine: AsyncEngine, kit: Kit) -> 
             await record_delivery(connection, after_answer(delivery, answer, kit))
     except SQLAlchemyError as error:
         log.warning("delivery %s not recorded, its lease brings it back: %s", delivery.id, type(error).__name__)
+    except Exception:
+        log.exception("delivery %s", delivery.id)
+        broken = Answer(None, "internal_error", None, is_delivered=False, is_gone=False)
+        async with engine.begin() as connection:
+            await record_delivery(connection, after_answer(delivery, broken, kit))
 
 
 def after_answer(delivery: ClaimedDelivery, answer: Answer, kit: Kit) -> DeliveryMove:

@@ -20,12 +20,11 @@ from models.claims import ClaimedJob, Move
 from models.states import JobState
 from worker import moves
 from worker.kit import Kit
-from worker.retry import MAX_ATTEMPTS, STORE_AGE_S, backoff_s
+from worker.retry import MAX_ATTEMPTS, PAID_AGE_S, backoff_s, patience_s
 
 log = logging.getLogger(__name__)
 
 _GATE_S = 15.0  # a job in hand of Phota waits this long when the key or the credit is refused
-_STORAGE_S = 60.0  # longest pause between two tries to reach S3
 _BAD_RESULT_TRIES = 4
 
 
@@ -64,8 +63,9 @@ def _after_phota(job: ClaimedJob, error: PhotaError, kit: Kit) -> Move:
             return moves.fail(job, code=code, message=message)
         case JobLost():
             return _again(job, kit, code="needs_review", message=message, tries=3)
-        case ResultExpired() if job.poll_url:
-            return moves.refetch(job, backoff_s(1, random_source=kit.random_source), code=code, message=message)
+        case ResultExpired() if job.poll_url and job.request_age_s < PAID_AGE_S:
+            due_s = patience_s(job.request_age_s, random_source=kit.random_source)
+            return moves.refetch(job, due_s, code=code, message=message)
         case BadResult():
             return _again(job, kit, code="bad_result", message=message, tries=_BAD_RESULT_TRIES)
     return moves.fail(job, code=code, message=message)
@@ -74,7 +74,9 @@ def _after_phota(job: ClaimedJob, error: PhotaError, kit: Kit) -> Move:
 def _after_silence(job: ClaimedJob, error: Uncertain, kit: Kit) -> Move:
     """No answer says what happened. Sending the same `client_request_id` again is free, a synchronous call is not."""
     kit.sightings.failed()
-    if job.state is JobState.SUBMITTING and kit.is_sync and error.is_sent:
+    if job.state is not JobState.SUBMITTING:
+        return _patiently(job, kit, code=error.code, message=str(error))
+    if kit.is_sync and error.is_sent:
         return moves.fail(
             job,
             code="needs_review",
@@ -87,10 +89,15 @@ def _after_storage(job: ClaimedJob, error: StorageError, kit: Kit) -> Move:
     """What is paid for waits for S3 as long as it lasts; an input that is not there never will be."""
     if job.state is JobState.SUBMITTING and isinstance(error, ObjectMissing):
         return moves.reject(job, code="input_missing", message=str(error))
-    if job.request_age_s > STORE_AGE_S:
-        return moves.fail(job, code="storage_unavailable", message=f"not stored within 24 h: {error}")
-    due_s = kit.random_source.uniform(1.0, min(_STORAGE_S, 2.0 + job.request_age_s / 4))
-    return moves.snooze(job, due_s, code="storage_unavailable", message=str(error))
+    return _patiently(job, kit, code="storage_unavailable", message=str(error))
+
+
+def _patiently(job: ClaimedJob, kit: Kit, *, code: str, message: str) -> Move:
+    """What may be paid for outlasts any outage of a day."""
+    if job.request_age_s > PAID_AGE_S:
+        return moves.fail(job, code=code, message=f"{message} (gave up after 24 h)")
+    due_s = patience_s(job.request_age_s, random_source=kit.random_source)
+    return moves.snooze(job, due_s, code=code, message=message)
 
 
 def _again(

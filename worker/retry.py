@@ -13,7 +13,7 @@ CAP_S = 60.0
 MAX_ATTEMPTS = 8  # with full jitter about two minutes in the mean, four at most
 REQUEST_ID_AGE_S = 24 * 3600.0  # beyond it nobody promises that Phota still knows a client_request_id
 POLL_AGE_S = 30 * 60.0  # a job is given up; measured calls end within 100 s, the synchronous limit was 600 s
-STORE_AGE_S = 24 * 3600.0  # result URLs live 24 h; S3 may be down that long
+PAID_AGE_S = 24 * 3600.0  # so long what is paid for is fetched and stored again; result URLs live 24 h
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,11 @@ def backoff_s(attempt: int, *, random_source: random.Random) -> float:
     """Seconds to wait after the `attempt`-th failure (1, 2, …): full jitter, never under a twentieth of a second."""
     ceiling = min(CAP_S, BASE_S * 2 ** min(attempt - 1, 10))
     return random_source.uniform(0.05, ceiling)
+
+
+def patience_s(age_s: float, *, random_source: random.Random) -> float:
+    """Seconds to wait with what is paid for: it is not given up by count but by age, so the pause grows with it."""
+    return random_source.uniform(1.0, min(CAP_S, 2.0 + age_s / 4))
 
 
 def next_poll_s(age_s: float, *, random_source: random.Random, pace: PollPace = PollPace()) -> float:

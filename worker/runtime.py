@@ -15,7 +15,7 @@ import uvloop
 
 from clients.http import new_http_client
 from clients.image_inspector import ImageInspector
-from clients.phota import PhotaClient
+from clients.phota import CALL_SECONDS, PhotaClient
 from clients.storage import Storage
 from models.engine import new_async_engine
 from models.states import Stage
@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 _CONNECTIONS = 4  # to Postgres: one writes transitions, the others claim and keep
 _WEBHOOKS = 64  # deliveries in flight
 _STOP_S = 8.0  # to hand back what is in hand; whoever waits for the process gives it 10 s
-_SYNC_STOP_S = 630.0  # a synchronous call is paid for: it is waited for, not handed back
+_SYNC_STOP_S = CALL_SECONDS + 10.0  # a synchronous call is paid for: it is waited for, not handed back
 
 
 class Runtime:

@@ -18,8 +18,16 @@ from sqlalchemy import Engine, text
 from clients.storage import Storage
 from sandbox.samples import write_samples
 from sandbox.stack import Child, Stack
+from settings import get_settings
 
 _numbers = itertools.count(1)
+SHARED = (
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_REGION",
+    "PHOTABATCH_ALLOWED_HOSTS",
+    "PHOTABATCH_S3_BUCKET",
+)
 
 
 def eventually(holds: Callable[[], object], *, within_s: float = 30.0) -> bool:
@@ -38,6 +46,7 @@ class Fleet:
         self._stack = stack
         self._number = next(_numbers)
         self._names: list[str] = []
+        self._patch: dict[str, str | None] = {}
         services = stack.environment()
         broker = services["PHOTABATCH_BROKER_URL"].rpartition("/")[0]
         self.environment = {
@@ -113,7 +122,16 @@ class Fleet:
         answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
         return answer
 
+    def share_environment(self) -> None:
+        """The test's own process is a producer too: it reads the same variables."""
+        self._patch.update({name: os.environ.get(name) for name in SHARED})
+        os.environ.update({name: self.environment[name] for name in SHARED})
+        get_settings.cache_clear()
+
     def stop(self) -> None:
+        for name, value in self._patch.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
+        get_settings.cache_clear()
         self._stack.stop_children(*self._names)
         self.phota.close()
 
@@ -149,7 +167,7 @@ QUICK = ("--latency", "0.2", "--bytes", "2000")  # every result is one small pic
 
 def bare_fleet(stack: Stack, database_url: str, home: Path, *options: str) -> Fleet:
     fleet = Fleet(stack, database_url, home)
-    os.environ.update({name: value for name, value in fleet.environment.items() if name.startswith("AWS_")})
+    fleet.share_environment()
     fleet.start_simulator(*options)
     storage_of(fleet).ensure_bucket(fleet.environment["PHOTABATCH_S3_BUCKET"])
     return fleet

@@ -18,9 +18,8 @@ from sqlalchemy import Engine, text
 from models import DEFAULT_ACCOUNT
 from models.progress import find_batch, read_batch
 from producer.batches import close_batch, open_batch
-from producer.submit import submit
+from producer.submission import submit
 from sandbox.stack import Stack
-from settings import get_settings
 from tests.acceptance.conftest import QUICK, Fleet, bare_fleet, eventually, states, storage_of
 
 pillow_heif.register_heif_opener()
@@ -88,14 +87,10 @@ def test_the_request_bodies_of_the_seed_page(
     samples: Path,
     tmp_path: Path,
     mode: str,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Through Python, the command line, and Celery by name."""
     fleet = bare_fleet(stack, database_url, tmp_path, *QUICK)
     fleet.start(PHOTABATCH_PHOTA_MODE=mode)
-    for name in ("PHOTABATCH_ALLOWED_HOSTS", "PHOTABATCH_S3_BUCKET"):
-        monkeypatch.setenv(name, fleet.environment[name])
-    get_settings.cache_clear()
     handler = partial(SimpleHTTPRequestHandler, directory=str(samples))
     files = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     Thread(target=files.serve_forever, daemon=True).start()
@@ -111,7 +106,6 @@ def test_the_request_bodies_of_the_seed_page(
     finally:
         files.shutdown()
         fleet.stop()
-        get_settings.cache_clear()
 
 
 EDIT = {

@@ -16,7 +16,7 @@ from models.inserts import BatchRef
 from models.states import Stage
 from producer.batches import open_batch
 from producer.jobs import CheckedJob, check
-from producer.submit import insert
+from producer.submission import insert
 
 
 def photo(custom_id: str | None = None, **fields: Any) -> CheckedJob:

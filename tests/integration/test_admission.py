@@ -9,7 +9,7 @@ from sqlalchemy import Engine, text
 from models import admission, dispatch
 from models.states import Priority, Stage
 from producer.batches import open_batch
-from producer.submit import insert
+from producer.submission import insert
 from settings import Settings
 from tests.integration.conftest import Run, add_batch, admit_all, claimed, photo
 from worker.admit import admit

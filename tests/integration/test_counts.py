@@ -12,7 +12,7 @@ from models.inserts import BatchRef
 from models.progress import BatchView, read_batch
 from models.states import BatchStatus, JobState, Stage
 from producer.batches import cancel_batch, close_batch
-from producer.submit import insert_rejected
+from producer.submission import insert_rejected
 from tests.integration.conftest import Run, add_batch, admit_all, claimed
 
 

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from models.states import JobState
 from producer.batches import close_batch, join_batch, open_batch
-from producer.submit import BatchClosed, InvalidJobs, submit
+from producer.submission import BatchClosed, InvalidJobs, submit
 
 JOB: dict[str, Any] = {"operation": "enhance", "params": {"image": "s3://photos/1.jpg"}}
 

@@ -30,7 +30,7 @@ OF_ONE_MACHINE = {"PHOTABATCH_HOME", "PHOTABATCH_FAILPOINT"}  # the embedded sta
 STAGE_TASKS = {"submit": "job.submit", "poll": "job.poll", "store": "job.store", "notify": "delivery.notify"}
 INTAKE_TASKS = {"photabatch.enhance", "photabatch.edit", "photabatch.generate", "photabatch.remix"}
 PUBLISH_RETRY = {"max_retries": 2, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.5}
-CELERY = {
+CELERY: dict[str, Any] = {
     "task_acks_late": True,
     "worker_prefetch_multiplier": 1,
     "task_reject_on_worker_lost": False,
@@ -123,10 +123,10 @@ def test_compose_reads_only_variables_that_are_documented() -> None:
 
 
 def test_an_empty_variable_means_its_default(monkeypatch: pytest.MonkeyPatch) -> None:
-    defaults = Settings(_env_file=None)
-    for name in VARIABLES.keys() - {"PHOTABATCH_S3_ENDPOINT_URL"}:
+    for name in VARIABLES:
         monkeypatch.setenv(name, "")
-    assert Settings(_env_file=None) == defaults
+    defaults = Settings.model_construct(s3_endpoint_url="")  # there it means AWS
+    assert Settings(_env_file=None).model_dump() == defaults.model_dump()
 
 
 def test_compose_waits_for_what_says_when_it_is_ready() -> None:
@@ -271,7 +271,7 @@ def test_make_targets_that_are_written_about_exist() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     pages = [ROOT / "README.md", ROOT / ".ci/run", *(ROOT / "docs").rglob("*.md")]
     for page in pages:
-        named = set(re.findall(r"(?:`|^|\$ )make ([a-z-]+)", page.read_text(), re.MULTILINE))
+        named = set(re.findall(r"(?:`|^|\$ )make ([a-z-]+)(?=`|$| +[A-Z#])", page.read_text(), re.MULTILINE))
         assert named <= targets, page
 
 

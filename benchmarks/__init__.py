@@ -1,0 +1,1 @@
+"""Benchmarks: each prints its figures; `docs/benchmarks.md` keeps them with the machine and the command."""

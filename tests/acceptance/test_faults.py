@@ -1,0 +1,165 @@
+"""Processes die, the broker forgets, Phota refuses: nothing is lost, nothing is paid twice."""
+
+import os
+import signal
+import time
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, text
+
+from models.inserts import BatchRef
+from producer.batches import cancel_batch, close_batch, open_batch
+from producer.submission import submit
+from tests.acceptance.conftest import Fleet, eventually, states, storage_of
+
+
+def add_jobs(engine: Engine, count: int, **fields: Any) -> BatchRef:
+    """A closed batch of so many pictures to be made."""
+    with engine.begin() as connection:
+        batch = open_batch(connection, "faults")
+        job = {"operation": "generate", "params": {"prompt": "a boat"}} | fields
+        submit([job | {"custom_id": str(n)} for n in range(count)], batch=batch, session=connection)
+        close_batch(connection, batch)
+    return batch
+
+
+def some_done(engine: Engine, count: int) -> bool:
+    return eventually(lambda: states(engine).get("succeeded", 0) >= count)
+
+
+def all_succeed(fleet: Fleet, engine: Engine, count: int, *, within_s: float = 60) -> None:
+    """The job table, the ledger of charges and the bucket agree: each job once."""
+    assert eventually(lambda: states(engine) == {"succeeded": count}, within_s=within_s), states(engine)
+    charged = [charge["client_request_id"] for charge in fleet.ledger()["charges"]]
+    assert len(charged) == len(set(charged)) == count
+    with engine.connect() as connection:
+        rows = connection.execute(text("SELECT key, bytes FROM outputs")).all()
+    objects = {info.key: info.size for info in storage_of(fleet).list(fleet.environment["PHOTABATCH_S3_BUCKET"])}
+    assert {row.key: row.bytes for row in rows} == objects
+
+
+def expire_leases(engine: Engine) -> None:
+    """As if 30 s had passed for everything that is held, instead of waiting for them."""
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE jobs SET due_at = now() WHERE hold = 'held'"))
+
+
+def test_a_worker_killed_in_the_middle_of_200_jobs(fleet: Fleet, engine: Engine) -> None:
+    add_jobs(engine, 200)
+    assert some_done(engine, 20)
+    victim = fleet.child("worker")
+    os.kill(victim.pid, signal.SIGKILL)
+    assert eventually(lambda: not victim.is_alive)
+    expire_leases(engine)
+    all_succeed(fleet, engine, 200)
+
+
+def test_the_broker_flushed_in_the_middle_of_200_jobs(fleet: Fleet, engine: Engine) -> None:
+    add_jobs(engine, 200)
+    for done in (20, 60, 100):
+        assert some_done(engine, done)
+        fleet.redis.flushdb()
+    all_succeed(fleet, engine, 200)
+
+
+def test_another_dispatcher_takes_over(idle_fleet: Fleet, engine: Engine) -> None:
+    idle_fleet.start(dispatchers=2)
+    add_jobs(engine, 60)
+    assert some_done(engine, 5)
+    leader = idle_fleet.child("dispatcher")
+    os.kill(leader.pid, signal.SIGKILL)
+    assert eventually(lambda: not leader.is_alive)
+    all_succeed(idle_fleet, engine, 60)
+
+
+def test_workers_killed_between_any_two_effects(idle_fleet: Fleet, engine: Engine) -> None:
+    idle_fleet.start(workers=0)
+    add_jobs(engine, 12)
+    for point in ("before_submit", "after_submit", "in_poll", "after_download", "after_upload", "after_commit"):
+        doomed = idle_fleet.start_worker(PHOTABATCH_FAILPOINT=f"{point}:kill")
+        assert eventually(lambda doomed=doomed: not doomed.is_alive), point
+        expire_leases(engine)
+        with engine.begin() as connection:  # three silent claims would count as poison
+            connection.execute(text("UPDATE jobs SET claims = 0"))
+    idle_fleet.start_worker()
+    all_succeed(idle_fleet, engine, 12)
+
+
+def test_no_credit_closes_the_gate_and_nobody_fails(fleet: Fleet, engine: Engine) -> None:
+    fleet.configure(credit=0.5)
+    add_jobs(engine, 10)
+    assert eventually(lambda: gate(engine) == "no_credit")
+    assert set(states(engine)) <= {"queued", "submitting", "running", "storing", "succeeded"}
+    fleet.configure(credit=100)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE upstreams SET closed_until = now()"))  # instead of waiting for the probe
+    all_succeed(fleet, engine, 10)
+    assert gate(engine) is None
+
+
+def gate(engine: Engine) -> str | None:
+    with engine.connect() as connection:
+        reason: str | None = connection.scalar(text("SELECT closed_reason FROM upstreams"))
+    return reason
+
+
+def test_the_hidden_limit_is_found_and_kept(fleet: Fleet, engine: Engine) -> None:
+    fleet.configure(limit=4, retry_after_s=1)
+    add_jobs(engine, 25)
+    all_succeed(fleet, engine, 25)
+    assert fleet.ledger()["max_in_flight"] <= 4
+
+
+SUBMIT_FAULTS = ("500", "502", "504", "reset", "reset_after", "truncate", "bad_json", "html", "429", "503")
+DOWNLOAD_FAULTS = ("500", "truncate", "wrong_length", "not_an_image", "expired", "reset")
+
+
+@pytest.mark.parametrize(("match", "faults"), [("submit", SUBMIT_FAULTS), ("download", DOWNLOAD_FAULTS)])
+def test_every_fault_of_phota_ends_well(fleet: Fleet, engine: Engine, match: str, faults: tuple[str, ...]) -> None:
+    fleet.configure(faults=[{"match": match, "fault": fault, "times": 2} for fault in faults])
+    add_jobs(engine, 40)
+    all_succeed(fleet, engine, 40)
+    assert not any(rule["times"] for rule in fleet.phota.get("/_sim/config").json()["faults"])
+
+
+def test_a_job_that_phota_gives_up_fails_with_its_code(fleet: Fleet, engine: Engine) -> None:
+    fleet.configure(faults=[{"match": "job", "fault": "fail", "times": 1, "code": "MODEL_OVERLOADED"}])
+    add_jobs(engine, 3)
+    assert eventually(lambda: states(engine) == {"succeeded": 2, "failed": 1}), states(engine)
+    with engine.connect() as connection:
+        assert connection.scalar(text("SELECT error_code FROM jobs WHERE state = 'failed'")) == "model_overloaded"
+    assert fleet.ledger()["totals"]["charges"] == 2
+
+
+def test_cancel_stops_what_is_not_paid_for_and_collects_the_rest(fleet: Fleet, engine: Engine) -> None:
+    fleet.configure(latency="1.5")
+    batch = add_jobs(engine, 300)
+    assert eventually(lambda: states(engine).get("running", 0) >= 4)
+    with engine.begin() as connection:
+        assert cancel_batch(connection, batch.id)
+    assert eventually(lambda: set(states(engine)) == {"succeeded", "cancelled"}), states(engine)
+    assert fleet.ledger()["totals"]["charges"] == states(engine)["succeeded"]
+    assert eventually(lambda: fleet.batch("status", "faults")["status"] == "cancelled")
+
+
+def test_a_worker_that_is_asked_to_stop_hands_back(fleet: Fleet, engine: Engine) -> None:
+    fleet.configure(latency="1")
+    add_jobs(engine, 40)
+    assert some_done(engine, 3)
+    worker = fleet.child("worker")
+    asked = time.monotonic()
+    os.kill(worker.pid, signal.SIGTERM)
+    assert eventually(lambda: not worker.is_alive, within_s=10)
+    assert time.monotonic() - asked < 10
+    all_succeed(fleet, engine, 40)
+
+
+def test_a_synchronous_call_that_was_cut_is_never_sent_again(idle_fleet: Fleet, engine: Engine) -> None:
+    idle_fleet.start(PHOTABATCH_PHOTA_MODE="sync")
+    idle_fleet.configure(faults=[{"match": "submit", "fault": "reset_after", "times": 1}])
+    add_jobs(engine, 3)
+    assert eventually(lambda: states(engine) == {"succeeded": 2, "failed": 1}), states(engine)
+    with engine.connect() as connection:
+        assert connection.scalar(text("SELECT error_code FROM jobs WHERE state = 'failed'")) == "needs_review"
+    assert idle_fleet.ledger()["totals"]["charges"] == 3
