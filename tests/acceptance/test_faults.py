@@ -120,7 +120,8 @@ def test_every_fault_of_phota_ends_well(fleet: Fleet, engine: Engine, match: str
     fleet.configure(faults=[{"match": match, "fault": fault, "times": 2} for fault in faults])
     add_jobs(engine, 40)
     all_succeed(fleet, engine, 40)
-    assert not any(rule["times"] for rule in fleet.phota.get("/_sim/config").json()["faults"])
+    with engine.connect() as connection:
+        assert int(connection.scalar(text("SELECT count(*) FROM attempts WHERE error_code IS NOT NULL")) or 0) >= 10
 
 
 def test_a_job_that_phota_gives_up_fails_with_its_code(fleet: Fleet, engine: Engine) -> None:

@@ -34,4 +34,4 @@ def test_every_slot_is_dealt_and_nobody_is_two_steps_behind(lanes: list[tuple[in
     dealt = dict(share(all_lanes, slots))
     assert sum(dealt.values()) == slots
     after = {each: (each.in_flight + dealt.get(each, 0)) / each.weight for each in all_lanes}
-    assert all(after[each] - 1 / each.weight <= min(after.values()) for each in dealt)
+    assert all(after[each] - 1 / each.weight <= min(after.values()) + 1e-9 for each in dealt)
