@@ -80,6 +80,23 @@ class Settings(BaseSettings):
             raise ValueError(f"expected postgresql://user:password@host:port/name, got the scheme {scheme!r}")
         return value
 
+    @field_validator("database_url", "broker_url")
+    @classmethod
+    def _with_port(cls, value: SecretStr | None) -> SecretStr | None:
+        try:
+            _ = value and urlsplit(value.get_secret_value()).port
+        except ValueError:
+            raise ValueError("its port is not a number up to 65535; percent-encode special characters") from None
+        return value
+
+    @field_validator("broker_url")
+    @classmethod
+    def _known_broker(cls, value: SecretStr | None) -> SecretStr | None:
+        scheme = value.get_secret_value().partition("://")[0] if value else "redis"
+        if scheme not in ("redis", "rediss", "amqp", "amqps", "sqs"):
+            raise ValueError(f"expected redis://, rediss://, amqp://, amqps:// or sqs://, got {scheme!r}")
+        return value
+
     @field_validator("s3_endpoint_url", "phota_base_url")
     @classmethod
     def _http(cls, value: str | None) -> str | None:

@@ -6,7 +6,7 @@ import click
 from pydantic import SecretStr
 from sqlalchemy import make_url, text
 
-from cli.exits import UsageFault
+from cli.exits import CannotStart, UsageFault
 from cli.fleet import is_complete, load_settings, open_database, use_environment
 from cli.terminal import emit
 from sandbox.stack import read_running
@@ -25,6 +25,8 @@ def env(name: str | None, as_json: bool, show_secrets: bool) -> None:
         settings = use_environment(running["environment"])
     values = {field: _shown(getattr(settings, field), show_secrets) for field in Settings.model_fields}
     values["phota_base_url"] = settings.phota_root
+    if name == "webhook_secret" and settings.database_url is None:
+        raise CannotStart("The webhook secret is in the database, and none is up: `photabatch up`.")
     if name == "webhook_secret":
         values = {name: _webhook_secret(settings, show_secrets)}
     if name is not None:

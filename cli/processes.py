@@ -7,8 +7,9 @@ import threading
 from pathlib import Path
 
 import click
+from pydantic import ValidationError
 
-from cli.exits import CannotStart, Exit
+from cli.exits import CannotStart, Exit, UsageFault
 from cli.fleet import bring_up_to_date, is_complete, load_settings, local_fleet, open_database, use_environment
 from cli.terminal import log_to_stderr, say
 from models.engine import new_engine
@@ -125,4 +126,10 @@ def simulator(**options: object) -> None:
     from sandbox.phota.config import SimulatorConfig
     from sandbox.phota.server import serve
 
-    serve(SimulatorConfig(**{name: value for name, value in options.items() if value is not None}))
+    try:
+        serve(SimulatorConfig(**{name: value for name, value in options.items() if value is not None}))
+    except ValidationError as error:
+        fault = error.errors(include_url=False)[0]
+        raise UsageFault(f"--{fault['loc'][0]}: {fault['msg']}") from None
+    except OSError as error:
+        raise CannotStart(f"The simulated API cannot listen on port {options['port']}: {error.strerror}") from None

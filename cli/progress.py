@@ -16,7 +16,7 @@ from models.states import JobState
 
 _LOOK_S = 0.3
 _LINE_S = 5.0
-_PATIENCE_S = 10.0  # with a gate that only a person can open
+_PATIENCE_S = 15.0  # with a gate that only a person can open; longer than between two probes of it
 _GATE_WORDS = {
     "no_credit": "Phota refuses for lack of credit: top up the account",
     "bad_key": "Phota refuses the key: check PHOTA_API_KEY",

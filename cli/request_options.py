@@ -1,7 +1,7 @@
 """The request parameters of the contract as options, and the recipe they make."""
 
 from collections.abc import Callable, Sequence
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any, TypeVar
 
 import click
@@ -12,6 +12,23 @@ from producer.jobs import CheckedJob, check
 from producer.photos import Address, Photo
 from producer.upload import Recipe
 from settings import get_settings
+
+
+class Money(click.ParamType[Decimal]):
+    """A sum in USD: 0 to 99,999,999, four decimals at most."""
+
+    name = "USD"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Decimal:
+        """As click calls it."""
+        try:
+            amount = Decimal(value)
+        except InvalidOperation:
+            self.fail(f"{value!r} is not a sum of money", param, ctx)
+        if not amount.is_finite() or not 0 <= amount < 100_000_000:
+            self.fail(f"{value} is not between 0 and 99,999,999", param, ctx)
+        return amount.quantize(Decimal("0.0001"))
+
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -32,7 +49,7 @@ _PARAMS = (
 _JOB = (
     click.option("--priority", type=click.Choice(["interactive", "normal", "bulk"]), default="normal"),
     click.option("--webhook", "webhook_url", metavar="URL", help="Where batch events are posted."),
-    click.option("--budget", type=Decimal, metavar="USD", help="Never spend more than this."),
+    click.option("--budget", type=Money(), metavar="USD", help="Never spend more than this."),
     click.option("--name", help="What the batch is called."),
 )
 

@@ -26,6 +26,7 @@ from clients.http import new_http_client
 from clients.image_inspector import ImageInspector
 from clients.phota import PhotaClient, PhotaError
 from clients.phota_errors import GateClosed
+from clients.s3_uri import S3Uri
 from clients.storage import Storage
 from models import DEFAULT_ACCOUNT, Priority
 from models.inserts import BatchRef, get_batch
@@ -35,7 +36,7 @@ from producer.batches import close_batch, open_batch
 from producer.jobs import CheckedJob
 from producer.photos import Address, NoSuchSource, Photo, find_pictures
 from producer.results import download_results
-from producer.submission import insert
+from producer.submission import BatchClosed, insert
 from producer.upload import Recipe, Uploader, upload_and_queue
 from sandbox.stack import read_running
 from settings import Settings
@@ -127,6 +128,7 @@ def carry_out(
     """Queue, wait, download, tell. An interruption at any point can be resumed."""
     engine, storage = open_database(settings), Storage.from_settings(settings)
     check_services(settings, storage)
+    check_destination(plan, storage)
     started = time.monotonic()
     batch = _resumed(engine, resume) if resume else _opened(engine, plan, webhook_url, budget, priority)
     try:
@@ -136,6 +138,8 @@ def carry_out(
             return Exit.SUCCEEDED
         view = watch(engine, batch.id)
         files = _download(engine, storage, batch, plan.folder)
+    except BatchClosed as error:
+        raise CommandError(f"{error}: it was cancelled or closed meanwhile.", Exit.SOME_FAILED) from None
     except (KeyboardInterrupt, CommandError) as error:
         say(f"\nTo go on, without paying anything twice:\n  {resume_command(batch.slug)}", style="yellow")
         if isinstance(error, KeyboardInterrupt):
@@ -158,6 +162,18 @@ def check_services(settings: Settings, storage: Storage) -> None:
         if error.http_status == HTTPStatus.NOT_FOUND:
             raise CannotStart(f"No Phota API at {settings.phota_root}; check PHOTABATCH_PHOTA_BASE_URL.") from None
         say(f"Phota does not answer well right now ({error}); jobs wait until it does.", style="yellow")
+
+
+def check_destination(plan: Plan, storage: Storage) -> None:
+    """Before the first charge: results can be put where they should go. Raise StorageError, UsageFault."""
+    if plan.example.output is not None:
+        target = S3Uri.parse(plan.example.output)
+        next(storage.list(target.bucket, "photabatch-was-here"), None)
+    if plan.folder is not None:
+        try:
+            plan.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageFault(f"--out {plan.folder}: {error.strerror}") from None
 
 
 async def _ask_phota(root: str, key: str) -> None:

@@ -52,7 +52,7 @@ _LANES = text(
     FROM lane
     LEFT JOIN batches AS batch ON batch.id = lane.lane_id
     LEFT JOIN batch_progress AS progress ON progress.batch_id = batch.id AND batch.budget_usd IS NOT NULL
-    WHERE batch.paused_at IS NULL
+    WHERE (batch.paused_at IS NULL OR batch.cancelled_at IS NOT NULL)
       AND EXISTS (SELECT FROM jobs WHERE state = 'queued' AND priority = lane.priority AND lane_id = lane.lane_id
                   AND due_at <= now())
     ORDER BY lane.priority, lane.lane_id
@@ -118,11 +118,12 @@ def cancel_left(connection: Connection, lanes: Sequence[Lane]) -> None:
     connection.execute(_CANCEL_LEFT, {"lanes": [lane.lane_id for lane in lanes]})
 
 
-_START = text("UPDATE batches SET started_at = now() WHERE id = ANY(:ids) AND started_at IS NULL")
+_UNSTORED = text("SELECT count(*) FROM jobs WHERE state = 'storing'")
 
 
-def start_batches(connection: Connection, lanes: Sequence[uuid.UUID]) -> None:
-    connection.execute(_START, {"ids": list(lanes)})
+def count_unstored(connection: Connection) -> int:
+    """Results that are paid for and not in the bucket yet."""
+    return int(connection.execute(_UNSTORED).scalar_one())
 
 
 _EXPIRE = text(
@@ -146,7 +147,24 @@ _PAUSE = text(
     WHERE id = :id AND paused_at IS NULL AND finished_at IS NULL
     """
 )
+_PAUSE_WITHOUT_MONEY = text(
+    """
+    UPDATE batches SET paused_at = now(), paused_reason = 'budget'
+    WHERE id IN (SELECT id FROM batches WHERE id = :lane AND paused_at IS NULL AND finished_at IS NULL
+                 FOR UPDATE SKIP LOCKED)
+      AND (SELECT estimate_usd FROM jobs WHERE state = 'queued' AND priority = :priority AND lane_id = :lane
+           AND due_at <= now() ORDER BY due_at, id LIMIT 1) > :money
+    """
+)
 
 
 def pause(connection: Connection, batch_id: uuid.UUID, reason: str) -> None:
     connection.execute(_PAUSE, {"id": batch_id, "reason": reason})
+
+
+def pause_without_money(connection: Connection, lane: Lane) -> None:
+    """Pause the lane's batch if its budget does not cover its next job."""
+    if lane.money_usd is not None:
+        connection.execute(
+            _PAUSE_WITHOUT_MONEY, {"lane": lane.lane_id, "priority": lane.priority, "money": lane.money_usd}
+        )

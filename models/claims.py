@@ -43,6 +43,7 @@ class ClaimedJob:
     accepted_age_s: float
     poll_url: str | None
     result_urls: list[str] | None
+    estimate_usd: Decimal
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +107,7 @@ _CLAIM = text(
            claimed.requested_at = now() AS is_first_request,
            extract(epoch FROM now() - claimed.requested_at)::float8 AS request_age_s,
            coalesce(extract(epoch FROM now() - claimed.accepted_at), 0)::float8 AS accepted_age_s,
-           claimed.poll_url, claimed.result_urls
+           claimed.poll_url, claimed.result_urls, claimed.estimate_usd
     FROM claimed LEFT JOIN batches AS batch ON batch.id = claimed.batch_id
     """
 )

@@ -34,7 +34,8 @@ def notify(connection: Connection) -> None:
 _POISON = text(
     f"""
     UPDATE jobs SET state = 'failed', due_at = NULL, hold = 'idle', finished_at = now(), error_code = 'worker_lost',
-           error_message = 'the worker process ended ' || claims || ' times while it worked on this job'
+           error_message = 'a worker took this job and fell silent, ' || claims || ' times',
+           cost_usd = CASE WHEN requested_at IS NOT NULL THEN coalesce(cost_usd, estimate_usd) END
     WHERE id IN (SELECT id FROM jobs WHERE state IN ({quoted(WORKING_STATES)}) AND due_at <= now()
                  AND claims >= :limit FOR UPDATE SKIP LOCKED)
     """

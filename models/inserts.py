@@ -104,6 +104,7 @@ def insert_batch(
 
 
 _GET = text(f"SELECT {_REF} FROM batches WHERE id = :id")
+_LOCK = text(f"SELECT {_REF} FROM batches WHERE id = :id FOR SHARE")
 
 
 def get_batch(connection: Connection, batch_id: uuid.UUID) -> BatchRef | None:
@@ -111,17 +112,24 @@ def get_batch(connection: Connection, batch_id: uuid.UUID) -> BatchRef | None:
     return BatchRef(**row) if row else None
 
 
+def lock_batch(connection: Connection, batch_id: uuid.UUID) -> BatchRef | None:
+    """As `get_batch`, and until the commit nobody closes, cancels or settles it."""
+    row = connection.execute(_LOCK, {"id": batch_id}).mappings().one_or_none()
+    return BatchRef(**row) if row else None
+
+
 _JOIN = text(
     f"""
     SELECT {_REF} FROM batches
-    WHERE account_id = :account_id AND name = :name AND finished_at IS NULL AND cancelled_at IS NULL
+    WHERE account_id = :account_id AND name = :name AND closes_at > now()
+      AND finished_at IS NULL AND cancelled_at IS NULL
     ORDER BY created_at DESC LIMIT 1 FOR UPDATE
     """
 )
 
 
-def lock_unfinished_batch(connection: Connection, account_id: uuid.UUID, name: str) -> BatchRef | None:
-    """The newest unfinished batch of that name. Locked, so that it cannot be settled while a job joins it."""
+def lock_joinable_batch(connection: Connection, account_id: uuid.UUID, name: str) -> BatchRef | None:
+    """The batch of that name that still lingers for more. Locked, so that it cannot be settled while a job joins it."""
     key = uuid.uuid5(account_id, name).int & 0x7FFFFFFF
     connection.execute(text("SELECT pg_advisory_xact_lock(:a, :b)"), {"a": _BATCH_LOCK, "b": key})
     row = connection.execute(_JOIN, {"account_id": account_id, "name": name}).mappings().one_or_none()
@@ -151,7 +159,7 @@ _CANCEL_JOBS = text(
 )
 _CANCEL = text(
     """
-    UPDATE batches SET cancelled_at = now(), closes_at = least(closes_at, now())
+    UPDATE batches SET cancelled_at = now(), closes_at = least(closes_at, now()), paused_at = NULL, paused_reason = NULL
     WHERE id = :id AND finished_at IS NULL AND cancelled_at IS NULL
     """
 )

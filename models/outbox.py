@@ -42,13 +42,16 @@ _DUE = text(
     """
     UPDATE deliveries SET hold = 'sent', due_at = now() + make_interval(secs => :resend)
     WHERE id IN (SELECT id FROM deliveries WHERE state = 'pending' AND due_at <= now()
-                 ORDER BY due_at LIMIT :limit FOR UPDATE SKIP LOCKED)
+                 ORDER BY due_at
+                 LIMIT greatest(0, :limit - (SELECT count(*) FROM deliveries WHERE state = 'pending' AND hold = 'sent'))
+                 FOR UPDATE SKIP LOCKED)
     RETURNING id
     """
 )
 
 
 def take_due_deliveries(connection: Connection, *, limit: int) -> list[uuid.UUID]:
+    """As many as make `limit` in messages: slow receivers must not fill the broker."""
     return list(connection.execute(_DUE, {"resend": RESEND_S, "limit": limit}).scalars())
 
 

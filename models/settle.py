@@ -39,6 +39,22 @@ def closed_batches(connection: Connection) -> set[uuid.UUID]:
     return set(connection.execute(_UNFINISHED).scalars())
 
 
+# Nobody waits here for a producer's open transaction: a batch that is locked is looked at again when it changes.
+_START = text(
+    """
+    UPDATE batches SET started_at = now() FROM batch_progress AS progress
+    WHERE batches.id IN (SELECT id FROM batches WHERE id = ANY(:ids) AND started_at IS NULL FOR UPDATE SKIP LOCKED)
+      AND progress.batch_id = batches.id
+      AND progress.submitting + progress.running + progress.storing + progress.succeeded + progress.failed > 0
+    """
+)
+
+
+def start(connection: Connection, batches: Iterable[uuid.UUID]) -> None:
+    """Those whose first job was admitted have started; a trigger writes the event."""
+    connection.execute(_START, {"ids": list(batches)})
+
+
 _SETTLE = text(
     f"""
     UPDATE batches SET finished_at = now(), paused_at = NULL, paused_reason = NULL, outcome = CASE
@@ -48,7 +64,8 @@ _SETTLE = text(
         WHEN progress.expired = progress.total THEN 'expired'
         ELSE 'failed' END
     FROM batch_progress AS progress
-    WHERE batches.id = ANY(:ids) AND progress.batch_id = batches.id AND batches.finished_at IS NULL
+    WHERE batches.id IN (SELECT id FROM batches WHERE id = ANY(:ids) FOR UPDATE SKIP LOCKED)
+      AND progress.batch_id = batches.id AND batches.finished_at IS NULL
       AND batches.closes_at <= now() AND {_UNFINAL} = 0 AND {_FINAL} = progress.total
     """
 )

@@ -25,7 +25,12 @@ def open_batch(
     webhook_events: Sequence[str] = (),
     metadata: Mapping[str, str] | None = None,
 ) -> BatchRef:
-    """A new batch; jobs join it until `close_batch`. Names may repeat, ids and slugs do not."""
+    """A new batch; jobs join it until `close_batch`. Names may repeat, ids and slugs do not.
+
+    Raise ValueError for a budget that is none.
+    """
+    if budget_usd is not None and not (budget_usd.is_finite() and 0 <= budget_usd < 100_000_000):
+        raise ValueError(f"budget_usd must be between 0 and 99,999,999, not {budget_usd}")
     batch_id = new_id()
     return inserts.insert_batch(
         connection,
@@ -42,8 +47,11 @@ def open_batch(
 
 
 def join_batch(connection: Connection, name: str, *, account_id: uuid.UUID = DEFAULT_ACCOUNT) -> BatchRef:
-    """The unfinished batch of that name, opened if there is none. It closes by itself once nothing joins any more."""
-    batch = inserts.lock_unfinished_batch(connection, account_id, name)
+    """The batch that was opened so under that name and lingers for more, else a new one.
+
+    It closes by itself once nothing has joined it for `LINGER_S`.
+    """
+    batch = inserts.lock_joinable_batch(connection, account_id, name)
     if batch is None:
         batch = open_batch(connection, name, account_id=account_id)
     inserts.close_batch(connection, batch.id, after_s=LINGER_S)

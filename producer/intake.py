@@ -10,10 +10,9 @@ from typing import Any
 
 from celery import shared_task
 from celery.exceptions import Reject
-from sqlalchemy import Connection
 from sqlalchemy.exc import OperationalError
 
-from clients.phota_requests import InvalidRequest, Operation
+from clients.phota_requests import InvalidRequest, Operation, Problem
 from producer.batches import join_batch
 from producer.database import default_engine
 from producer.jobs import JobSpec, check
@@ -31,22 +30,31 @@ def take(task: Any, operation: Operation, fields: dict[str, Any]) -> None:
     batch = fields.pop("batch", None)
     beside = {name: fields.pop(name) for name in list(fields) if name in _BESIDE}
     beside.setdefault("idempotency_key", f"celery:{task.request.id}")
+    job = {"operation": operation, "params": fields, **beside}
     try:
-        with default_engine().begin() as connection:
-            _insert(connection, {"operation": operation, "params": fields, **beside}, batch)
+        _insert(job, batch)
     except OperationalError as error:
         log.warning("database away, message goes back to the queue: %s", type(error.orig).__name__)
         time.sleep(_AWAY_S)
         raise Reject(error, requeue=True) from error
-
-
-def _insert(connection: Connection, job: dict[str, Any], batch_name: object) -> None:
-    batch = join_batch(connection, str(batch_name)) if batch_name else None
-    try:
-        insert(connection, [check(job, allowed_hosts=get_settings().allowed_hosts)], batch=batch)
     except InvalidRequest as error:
-        problem = error.problems[0]
         log.warning("job rejected: %s", error)
+        _reject(job, batch, error.problems[0])
+    except Exception:
+        log.exception("job rejected: not understood")
+        _reject(job, None, Problem("job", "not_understood", "the message could not be made a job; the log says more"))
+
+
+def _insert(job: dict[str, Any], batch_name: object) -> None:
+    checked = check(job, allowed_hosts=get_settings().allowed_hosts)
+    if batch_name is not None and not _is_name(batch_name):
+        raise InvalidRequest([Problem("batch", "invalid_value", "batch: must be a name of 1 to 512 characters")])
+    with default_engine().begin() as connection:
+        insert(connection, [checked], batch=join_batch(connection, str(batch_name)) if batch_name else None)
+
+
+def _reject(job: dict[str, Any], batch_name: object, problem: Problem) -> None:
+    with default_engine().begin() as connection:
         insert_rejected(
             connection,
             operation=job["operation"],
@@ -54,13 +62,17 @@ def _insert(connection: Connection, job: dict[str, Any], batch_name: object) -> 
             problem=problem,
             custom_id=_text(job.get("custom_id")),
             idempotency_key=_text(job["idempotency_key"]),
-            batch=batch,
+            batch=join_batch(connection, str(batch_name)) if _is_name(batch_name) else None,
         )
+
+
+def _is_name(value: object) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= 512 and value.isprintable()
 
 
 def _text(value: object) -> str | None:
     """What a faulty message calls an id, as far as it can be kept."""
-    return None if value is None else str(value).replace("\0", "")[:512]
+    return None if value is None else str(value)[:512]
 
 
 @shared_task(name="photabatch.enhance", bind=True)

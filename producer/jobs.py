@@ -12,7 +12,7 @@ from pydantic_core import PydanticCustomError
 from clients.output_keys import DEFAULT_TEMPLATE, validate_template
 from clients.phota_prices import estimate
 from clients.phota_problems import problems_of
-from clients.phota_requests import InvalidRequest, Params, Problem, validate
+from clients.phota_requests import InvalidRequest, Params, Problem, Text, validate
 from clients.s3_uri import S3Uri
 from models.states import Priority
 
@@ -41,7 +41,7 @@ class JobSpec(BaseModel):
     priority: Literal["interactive", "normal", "bulk"] | None = None
     idempotency_key: ShortText | None = None
     webhook_url: Annotated[str, AfterValidator(check_webhook_url)] | None = None
-    metadata: dict[str, str] = Field(default_factory=dict)
+    metadata: dict[Text, Text] = Field(default_factory=dict)
     not_before: AwareDatetime | None = None
     expires_at: AwareDatetime | None = None
 

@@ -1,6 +1,5 @@
 """`submit`: the one place where jobs enter, whoever produced them."""
 
-import json
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -112,8 +111,8 @@ def insert_rejected(
     """Keep a trace of what cannot be done: a job that is `rejected` from the start, and costs nothing."""
     row = {
         **_identity(batch, account_id),
-        "custom_id": custom_id,
-        "idempotency_key": idempotency_key,
+        "custom_id": _storable(custom_id),
+        "idempotency_key": _storable(idempotency_key),
         "operation": operation,
         "params": _storable(params),
         "output": "",
@@ -123,7 +122,7 @@ def insert_rejected(
         "estimate_usd": "0",
         "state": JobState.REJECTED,
         "error_code": problem.code,
-        "error_message": problem.message,
+        "error_message": _storable(problem.message),
     }
     return _insert_rows(connection, [row], batch)[0]
 
@@ -139,7 +138,7 @@ def _insert_rows(connection: Connection, rows: list[dict[str, Any]], batch: Batc
 
 
 def _is_open(connection: Connection, batch: BatchRef) -> bool:
-    now = inserts.get_batch(connection, batch.id)
+    now = inserts.lock_batch(connection, batch.id)
     return now is not None and now.is_open
 
 
@@ -154,9 +153,15 @@ def _insert_some(connection: Connection, rows: list[dict[str, Any]]) -> list[Sub
     return submitted
 
 
-def _storable(params: Mapping[str, Any]) -> Any:
+def _storable(params: Any) -> Any:
     """Whatever was sent, as far as Postgres can keep it: no NUL, no half surrogates."""
-    return json.loads(json.dumps(dict(params), default=str).replace("\\u0000", "").replace("\\ud", "\\\\ud"))
+    if isinstance(params, str):
+        return params.replace("\0", "").encode(errors="replace").decode()
+    if isinstance(params, Mapping):
+        return {_storable(str(name)): _storable(value) for name, value in params.items()}
+    if isinstance(params, list | tuple):
+        return [_storable(value) for value in params]
+    return params if isinstance(params, int | float | bool | None) else str(params)
 
 
 def _row(job: CheckedJob, batch: BatchRef | None, account_id: uuid.UUID) -> dict[str, Any]:

@@ -14,6 +14,8 @@ from settings import Settings
 from worker import limits
 from worker.fairness import share
 
+_UNSTORED = 4  # times what is in flight may wait to be stored
+
 
 def admit(connection: Connection, settings: Settings) -> list[uuid.UUID]:
     """Learn what workers reported, then let in what the limit, the gate, pauses and budgets allow."""
@@ -24,6 +26,8 @@ def admit(connection: Connection, settings: Settings) -> list[uuid.UUID]:
     state = limits.step(before, consume_reports(connection), in_flight=in_flight, ceiling=settings.concurrency_max)
     fixed = None if settings.concurrency == "auto" else settings.concurrency
     slots = limits.free_slots(state, in_flight=in_flight, fixed=fixed)
+    if admission.count_unstored(connection) > _UNSTORED * max(in_flight, 32):
+        slots = 0  # what is paid for piles up before S3: pay for no more
     lanes = admission.waiting_lanes(connection, by_lane)
     if over := [lane for lane in lanes if lane.is_over]:
         admission.cancel_left(connection, over)
@@ -37,8 +41,11 @@ def admit(connection: Connection, settings: Settings) -> list[uuid.UUID]:
 
 def _fill(connection: Connection, lanes: list[Lane], slots: int) -> list[uuid.UUID]:
     admitted: list[uuid.UUID] = []
+    paid: set[uuid.UUID] = set()  # lanes whose money this tick has touched: what is left is read at the next
     for _, band in groupby(lanes, key=lambda lane: lane.priority):
-        admitted += _fill_band(connection, list(band), slots - len(admitted))
+        open_lanes = [lane for lane in band if lane.lane_id not in paid]
+        admitted += _fill_band(connection, open_lanes, slots - len(admitted))
+        paid |= {lane.lane_id for lane in open_lanes if lane.money_usd is not None}
     return admitted
 
 
@@ -50,7 +57,6 @@ def _fill_band(connection: Connection, lanes: list[Lane], slots: int) -> list[uu
         rows = admission.admit(connection, dealt)
         admitted += [job_id for job_id, _ in rows]
         counts = Counter(lane_id for _, lane_id in rows)
-        admission.start_batches(connection, list(counts))
         _pause_without_money(connection, dealt, counts)
         full = {lane.lane_id for lane, count in dealt if counts[lane.lane_id] == count}
         # their money is not known any more without reading it again; the next tick does
@@ -65,5 +71,5 @@ def _fill_band(connection: Connection, lanes: list[Lane], slots: int) -> list[uu
 def _pause_without_money(connection: Connection, dealt: list[tuple[Lane, int]], counts: Counter[uuid.UUID]) -> None:
     """A batch whose next job its budget does not cover, with nothing in flight that could give some back."""
     for lane, _ in dealt:
-        if lane.money_usd is not None and lane.in_flight == 0 and not counts[lane.lane_id]:
-            admission.pause(connection, lane.lane_id, "budget")
+        if lane.in_flight == 0 and not counts[lane.lane_id]:
+            admission.pause_without_money(connection, lane)

@@ -3,7 +3,6 @@
 import logging
 import random
 import signal
-import threading
 import time
 import uuid
 from collections.abc import Sequence
@@ -28,6 +27,7 @@ log = logging.getLogger(__name__)
 _TICK_S = 1.0  # whatever happens
 _GAP_S = 0.1  # between two ticks under load, so that messages carry chunks; the first after a rest is immediate
 _MOST = 2_000  # ids of one tick and stage
+_DELIVERIES = 500  # in messages at once
 _LOST_S = 2.0  # between two looks for lost messages
 
 
@@ -38,7 +38,7 @@ class Dispatcher:
         self._engine = engine
         self._app = app
         self._settings = settings
-        self._stop = threading.Event()
+        self._is_stopping = False  # not an Event: a signal handler must not take its lock
         # a connection of the pool whose server is gone raises its driver's own errors
         driver_errors: Any = app.connection_for_write().connection_errors
         self._broker_errors: tuple[type[Exception], ...] = (BrokerError, OSError, *driver_errors)
@@ -46,13 +46,13 @@ class Dispatcher:
         self._settled_at = 0.0
 
     def stop(self, _signal: int = 0, _frame: FrameType | None = None) -> None:
-        self._stop.set()
+        self._is_stopping = True
 
     def run(self) -> None:
         """Until SIGTERM or SIGINT; a database that goes away is waited for."""
         signal.signal(signal.SIGTERM, self.stop)
         signal.signal(signal.SIGINT, self.stop)
-        while not self._stop.is_set():
+        while not self._is_stopping:
             try:
                 with self._engine.connect() as connection:
                     self._wait_to_lead(connection)
@@ -60,27 +60,27 @@ class Dispatcher:
             except DBAPIError as error:
                 log.warning("database away, trying again: %s", type(error.orig).__name__)
                 self._engine.dispose()
-                self._stop.wait(random.uniform(0.2, 1.0))  # noqa: S311  jitter, not a secret
+                time.sleep(random.uniform(0.2, 1.0))  # noqa: S311  jitter, not a secret
 
     def _wait_to_lead(self, connection: Connection) -> None:
         # a leader that is cut off or frozen loses its session, and with it the lock
         connection.execute(text("SET idle_session_timeout = '15s'"))
         connection.execute(text("SET idle_in_transaction_session_timeout = '15s'"))
         connection.commit()
-        while not self._stop.is_set() and not dispatch.try_to_lead(connection):
+        while not self._is_stopping and not dispatch.try_to_lead(connection):
             connection.commit()
-            self._stop.wait(_TICK_S)
+            time.sleep(_TICK_S)
 
     def _lead(self, connection: Connection) -> None:
-        if self._stop.is_set():
+        if self._is_stopping:
             return
         log.info("leading")
         connection.execute(text(f"LISTEN {CHANNEL}"))
         connection.commit()
-        while not self._stop.is_set():
+        while not self._is_stopping:
             started = time.monotonic()
             self.tick(connection)
-            self._stop.wait(max(0.0, _GAP_S - (time.monotonic() - started)))
+            time.sleep(max(0.0, _GAP_S - (time.monotonic() - started)))
             self._sleep(connection)
 
     def tick(self, connection: Connection) -> None:
@@ -89,7 +89,7 @@ class Dispatcher:
             dispatch.fail_poison(connection)
             due = dispatch.take_due(connection, limit=_MOST)
             due.setdefault(Stage.SUBMIT, []).extend(admit(connection, self._settings))
-            deliveries = outbox.take_due_deliveries(connection, limit=_MOST)
+            deliveries = outbox.take_due_deliveries(connection, limit=_DELIVERIES)
         for stage in (Stage.STORE, Stage.POLL, Stage.SUBMIT):  # what is paid for first
             self._send(connection, stage, due.get(stage, []))
         self._send(connection, Stage.NOTIFY, deliveries)
@@ -103,6 +103,7 @@ class Dispatcher:
                 self._settled_at = time.monotonic()
                 changed |= settle.closed_batches(connection)
             if changed:
+                settle.start(connection, changed)
                 settle.settle(connection, changed)
 
     def _send(self, connection: Connection, stage: Stage, ids: Sequence[uuid.UUID]) -> None:

@@ -21,10 +21,13 @@ class Kit:
     inspector: ImageInspector
     sightings: Sightings
     is_sync: bool  # Phota answers the call itself, there is nothing to poll
+    spare_bucket: str  # for results that cannot be stored where the job says
     sends_links: bool  # Phota's servers reach our S3 endpoint, so presigned URLs will do for inputs
     allowed_hosts: tuple[str, ...] = ()
     failpoint: str | None = None
     random_source: random.Random = field(default_factory=random.Random)
     # bytes that a synchronous call answered with, on their way from one stage to the next
     inline: dict[uuid.UUID, list[bytes]] = field(default_factory=dict)
+    # inputs in memory at once, where they travel in the request itself
+    inlining: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(8))
     storing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(32))  # results in memory at once

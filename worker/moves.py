@@ -66,9 +66,18 @@ def refetch(job: ClaimedJob, due_s: float, *, code: str, message: str) -> Move:
     return Move(job.id, job.version, JobState.RUNNING, due_s, error_code=code, error_message=message)
 
 
-def fail(job: ClaimedJob, *, code: str, message: str) -> Move:
-    """Give up, with the reason."""
-    return Move(job.id, job.version, JobState.FAILED, None, attempt=job.attempt, error_code=code, error_message=message)
+def fail(job: ClaimedJob, *, code: str, message: str, may_be_charged: bool) -> Move:
+    """Give up, with the reason. What may have been charged counts as spent, so that a budget is not spent twice."""
+    return Move(
+        job.id,
+        job.version,
+        JobState.FAILED,
+        None,
+        attempt=job.attempt,
+        cost_usd=job.estimate_usd if may_be_charged and job.state is not JobState.STORING else None,
+        error_code=code,
+        error_message=message,
+    )
 
 
 def reject(job: ClaimedJob, *, code: str, message: str) -> Move:

@@ -15,7 +15,7 @@ from clients.phota import (
     Uncertain,
 )
 from clients.phota_requests import InvalidRequest
-from clients.storage import ObjectMissing, StorageError
+from clients.storage import BucketMissing, ObjectMissing, ObjectTooLarge, StorageError
 from models.claims import ClaimedJob, Move
 from models.states import JobState
 from worker import moves
@@ -25,21 +25,23 @@ from worker.retry import MAX_ATTEMPTS, PAID_AGE_S, backoff_s, patience_s
 log = logging.getLogger(__name__)
 
 _GATE_S = 15.0  # a job in hand of Phota waits this long when the key or the credit is refused
-_BAD_RESULT_TRIES = 4
+_UNKNOWN_AGE_S = 600.0  # a job that Phota denies to know for so long is not going to be found
+_DAMAGED_AGE_S = 1800.0  # a result that is still damaged then is so at Phota
 
 
 def after_error(job: ClaimedJob, error: Exception, kit: Kit) -> Move:
     """What becomes of the job; tells the dispatcher what the error says about the upstream."""
     match error:
-        case InvalidRequest():
-            problem = error.problems[0]
-            return moves.reject(job, code=problem.code, message=str(error))
+        case InvalidRequest() if job.state is JobState.SUBMITTING:
+            return moves.reject(job, code=error.problems[0].code, message=str(error))
         case PhotaError():
             return _after_phota(job, error, kit)
         case StorageError():
             return _after_storage(job, error, kit)
+        case BadImage() if job.state is JobState.SUBMITTING:
+            return moves.reject(job, code=error.code, message=str(error))
         case BadImage():
-            return _again(job, kit, code="bad_result", message=f"result: {error}", tries=_BAD_RESULT_TRIES)
+            return _again(job, kit, code="bad_result", message=f"result: {error}", within_s=_DAMAGED_AGE_S)
     log.error("job %s, stage %s", job.id, job.state.stage, exc_info=error)
     return _again(job, kit, code="internal_error", message=f"{type(error).__name__} in the worker; its log says more")
 
@@ -58,52 +60,60 @@ def _after_phota(job: ClaimedJob, error: PhotaError, kit: Kit) -> Move:
         case Uncertain():
             return _after_silence(job, error, kit)
         case Rejected():
-            return moves.reject(job, code=code, message=message)
-        case JobFailed():
-            return moves.fail(job, code=code, message=message)
+            return _after_refusal(job, error)
+        case JobFailed():  # assumed free of charge, as the documented 504 is; docs/contract.md, "A job"
+            return moves.fail(job, code=code, message=message, may_be_charged=False)
         case JobLost():
-            return _again(job, kit, code="needs_review", message=message, tries=3)
+            return _again(job, kit, code="needs_review", message=message, within_s=_UNKNOWN_AGE_S)
         case ResultExpired() if job.poll_url and job.request_age_s < PAID_AGE_S:
             due_s = patience_s(job.request_age_s, random_source=kit.random_source)
             return moves.refetch(job, due_s, code=code, message=message)
         case BadResult():
-            return _again(job, kit, code="bad_result", message=message, tries=_BAD_RESULT_TRIES)
-    return moves.fail(job, code=code, message=message)
+            return _again(job, kit, code="bad_result", message=message, within_s=_DAMAGED_AGE_S)
+    return moves.fail(job, code=code, message=message, may_be_charged=True)
+
+
+def _after_refusal(job: ClaimedJob, error: Rejected) -> Move:
+    """Refused at the first call is refused; after a call whose end is unknown it may be about that one."""
+    if job.state is JobState.SUBMITTING and not job.is_first_request:
+        message = f"{error}; an earlier call of it was cut, and may have been charged"
+        return moves.fail(job, code="needs_review", message=message, may_be_charged=True)
+    return moves.reject(job, code=error.code, message=str(error))
 
 
 def _after_silence(job: ClaimedJob, error: Uncertain, kit: Kit) -> Move:
     """No answer says what happened. Sending the same `client_request_id` again is free, a synchronous call is not."""
     kit.sightings.failed()
-    if job.state is not JobState.SUBMITTING:
-        return _patiently(job, kit, code=error.code, message=str(error))
-    if kit.is_sync and error.is_sent:
-        return moves.fail(
-            job,
-            code="needs_review",
-            message=f"{error}; a synchronous call may have been charged, so it is not sent again by itself",
-        )
+    if job.state is JobState.SUBMITTING and kit.is_sync and error.is_sent:
+        message = f"{error}; a synchronous call may have been charged, so it is not sent again by itself"
+        return moves.fail(job, code="needs_review", message=message, may_be_charged=True)
     return _again(job, kit, code=error.code, message=str(error), is_uncalled=not error.is_sent)
 
 
 def _after_storage(job: ClaimedJob, error: StorageError, kit: Kit) -> Move:
     """What is paid for waits for S3 as long as it lasts; an input that is not there never will be."""
-    if job.state is JobState.SUBMITTING and isinstance(error, ObjectMissing):
-        return moves.reject(job, code="input_missing", message=str(error))
-    return _patiently(job, kit, code="storage_unavailable", message=str(error))
-
-
-def _patiently(job: ClaimedJob, kit: Kit, *, code: str, message: str) -> Move:
-    """What may be paid for outlasts any outage of a day."""
-    if job.request_age_s > PAID_AGE_S:
-        return moves.fail(job, code=code, message=f"{message} (gave up after 24 h)")
-    due_s = patience_s(job.request_age_s, random_source=kit.random_source)
-    return moves.snooze(job, due_s, code=code, message=message)
+    if job.state is not JobState.SUBMITTING:
+        return _again(job, kit, code="storage_unavailable", message=str(error))
+    if isinstance(error, ObjectMissing | BucketMissing | ObjectTooLarge):
+        return moves.reject(job, code=f"input_{error.code}", message=str(error))
+    if error.is_retryable:
+        due_s = kit.random_source.uniform(5.0, 15.0)
+        return moves.snooze(job, due_s, code="storage_unavailable", message=str(error))
+    return _again(job, kit, code=error.code, message=str(error), is_uncalled=True)
 
 
 def _again(
-    job: ClaimedJob, kit: Kit, *, code: str, message: str, tries: int = MAX_ATTEMPTS, is_uncalled: bool = False
+    job: ClaimedJob, kit: Kit, *, code: str, message: str, within_s: float = PAID_AGE_S, is_uncalled: bool = False
 ) -> Move:
-    if job.attempt + 1 >= tries:
-        return moves.fail(job, code=code, message=f"{message} (gave up after {job.attempt + 1} tries)")
+    """Try again: before Phota has the job so many times, after that, since it may be paid for, for so long."""
+    if job.state is not JobState.SUBMITTING:
+        if job.request_age_s > within_s:
+            return moves.fail(job, code=code, message=f"{message} (gave up)", may_be_charged=True)
+        due_s = patience_s(job.request_age_s, random_source=kit.random_source)
+        return moves.snooze(job, due_s, code=code, message=message)
+    if job.attempt + 1 >= MAX_ATTEMPTS:
+        is_free = is_uncalled and job.is_first_request
+        message = f"{message} (gave up after {job.attempt + 1} tries)"
+        return moves.fail(job, code=code, message=message, may_be_charged=not is_free)
     due_s = backoff_s(job.attempt + 1, random_source=kit.random_source)
     return moves.retry(job, due_s, code=code, message=message, is_uncalled=is_uncalled)

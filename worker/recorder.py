@@ -4,7 +4,8 @@ import asyncio
 import logging
 from collections import deque
 
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from models.claims import Move, record
@@ -39,7 +40,7 @@ class Recorder:
             batch = [self._waiting.popleft() for _ in range(min(_MOST, len(self._waiting)))]
             try:
                 await self._commit(batch)
-            except DBAPIError as error:
+            except Exception as error:
                 await self._one_by_one(batch, error)
 
     async def _commit(self, batch: list[tuple[Move, asyncio.Future[bool]]]) -> None:
@@ -49,7 +50,7 @@ class Recorder:
                 async with self._engine.begin() as connection:
                     took = await record(connection, [move for move, _ in batch])
                 break
-            except (OperationalError, InterfaceError, TimeoutError, OSError) as error:
+            except (OperationalError, InterfaceError, PoolTimeout, OSError) as error:
                 log.warning("database away, %d transitions wait: %s", len(batch), type(error).__name__)
                 await asyncio.sleep(pause_s)
                 pause_s = min(2.0, pause_s * 2)
@@ -57,14 +58,15 @@ class Recorder:
             if not done.done():
                 done.set_result(move.id in took)
 
-    async def _one_by_one(self, batch: list[tuple[Move, asyncio.Future[bool]]], error: DBAPIError) -> None:
+    async def _one_by_one(self, batch: list[tuple[Move, asyncio.Future[bool]]], error: Exception) -> None:
         """One row that the database refuses must not take the others with it."""
         if len(batch) == 1:
-            log.error("transition refused by the database: %s", error.orig)
-            batch[0][1].set_exception(error)
+            log.error("transition refused by the database", exc_info=error)
+            if not batch[0][1].done():
+                batch[0][1].set_exception(error)
             return
         for item in batch:
             try:
                 await self._commit([item])
-            except DBAPIError as refused:
+            except Exception as refused:
                 await self._one_by_one([item], refused)

@@ -5,6 +5,7 @@ Celery's threads wait here; so long calls and long uploads never block other chu
 
 import asyncio
 import logging
+import os
 import threading
 import uuid
 from collections.abc import Coroutine, Sequence
@@ -68,6 +69,7 @@ class Runtime:
             inspector=self._inspector,
             sightings=sightings,
             is_sync=settings.phota_mode == "sync",
+            spare_bucket=settings.s3_bucket,
             sends_links=reaches_storage(settings),
             allowed_hosts=tuple(settings.allowed_hosts),
             failpoint=settings.failpoint,
@@ -89,14 +91,20 @@ class Runtime:
     async def _track(self, coroutine: Coroutine[Any, Any, None]) -> None:
         if self._is_stopping:
             coroutine.close()
-            return
+            raise CancelledError
         task = asyncio.ensure_future(coroutine)
         self._work.add(task)
         task.add_done_callback(self._work.discard)
         await task
 
     def hand_back(self) -> None:
-        """Claim nothing any more; give back what is in hand (synchronous calls are waited for)."""
+        """Claim nothing any more; give back what is in hand (synchronous calls are waited for).
+
+        Whatever hangs, be it the database, ends with the process: leases cover what was not written.
+        """
+        last = threading.Timer(_SYNC_STOP_S if self._kit.is_sync else _STOP_S, os._exit, (0,))
+        last.daemon = True
+        last.start()
         asyncio.run_coroutine_threadsafe(self._hand_back(), self._loop)
 
     async def _hand_back(self) -> None:
@@ -119,7 +127,7 @@ class Runtime:
             await asyncio.wait(self._work, timeout=_SYNC_STOP_S if self._kit.is_sync else _STOP_S)
         for task in self._background:
             task.cancel()
-        await asyncio.gather(*self._background, return_exceptions=True)
+        await asyncio.wait(self._background, timeout=2)
         await asyncio.to_thread(self._inspector.close)
         await self._http.aclose()
         await self._webhooks.aclose()

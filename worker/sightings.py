@@ -75,7 +75,8 @@ class Sightings:
     async def _flush_always(self) -> None:
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._urgent.wait(), _FLUSH_S)
+                async with asyncio.timeout(_FLUSH_S):  # wait_for of Python 3.11 can swallow a cancellation
+                    await self._urgent.wait()
             self._urgent.clear()
             try:
                 await self.flush()

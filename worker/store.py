@@ -6,22 +6,21 @@ import hashlib
 from clients.images import ImageInfo
 from clients.output_keys import output_key
 from clients.s3_uri import S3Uri
-from clients.storage import ObjectExists, Storage
+from clients.storage import AccessDenied, BucketMissing, ObjectExists, Storage, StorageUnavailable
 from models.claims import ClaimedJob, Move, StoredOutput
 from worker import moves
 from worker.failpoints import pass_point
 from worker.kit import Kit
 
+_ONLY_COPY_S = 5.0  # between two tries
 _MAX_OUTPUT = 128 * 2**20  # bytes; a 4K PNG of noise has about 40 MB
 
 
 async def store(job: ClaimedJob, kit: Kit) -> Move:
-    inline = kit.inline.pop(job.id, [])
-    sources: list[str | bytes] = [*inline, *(job.result_urls or [])]
+    sources: list[str | bytes] = [*(kit.inline.get(job.id) or job.result_urls or [])]
     if not sources:
-        return moves.fail(
-            job, code="needs_review", message="a worker ended with this synchronous call's result in its memory"
-        )
+        message = "a worker ended with this synchronous call's result in its memory"
+        return moves.fail(job, code="needs_review", message=message, may_be_charged=True)
     async with kit.storing:
         outputs = await asyncio.gather(*(_keep(job, index, source, kit) for index, source in enumerate(sources)))
     return moves.stored(job, tuple(outputs))
@@ -32,13 +31,14 @@ async def _keep(job: ClaimedJob, index: int, source: str | bytes, kit: Kit) -> S
     pass_point("after_download", kit.failpoint)
     info = await kit.inspector.inspect(data)
     sha256 = hashlib.sha256(data).hexdigest()
-    target = await asyncio.to_thread(_put, kit.storage, _targets(job, index, info), data, info, sha256)
+    targets = _targets(job, index, info, kit.spare_bucket)
+    target = await _put_in_time(kit.storage, targets, data, info, sha256, is_only_copy=isinstance(source, bytes))
     pass_point("after_upload", kit.failpoint)
     return StoredOutput(index, target.bucket, target.key, info.content_type, len(data), sha256, info.width, info.height)
 
 
-def _targets(job: ClaimedJob, index: int, info: ImageInfo) -> list[S3Uri]:
-    """Where it belongs, and where it goes if something else has that key: what is paid for is never given up."""
+def _targets(job: ClaimedJob, index: int, info: ImageInfo, spare_bucket: str) -> list[S3Uri]:
+    """Where it belongs, and where it goes if something else has that key or nothing may be put there."""
     template = S3Uri.parse(job.output)
     key = output_key(
         template.key,
@@ -49,15 +49,28 @@ def _targets(job: ClaimedJob, index: int, info: ImageInfo) -> list[S3Uri]:
         ext=info.extension,
         operation=job.operation,
     )
-    return [S3Uri(template.bucket, key), S3Uri(template.bucket, f"jobs/{job.id}-{index}.{info.extension}")]
+    return [S3Uri(template.bucket, key), S3Uri(spare_bucket, f"jobs/{job.id}-{index}.{info.extension}")]
+
+
+async def _put_in_time(
+    storage: Storage, targets: list[S3Uri], data: bytes, info: ImageInfo, sha256: str, *, is_only_copy: bool
+) -> S3Uri:
+    """What exists nowhere else stays in memory until S3 takes it, the rest can be fetched again. Raise StorageError."""
+    while True:
+        try:
+            return await asyncio.to_thread(_put, storage, targets, data, info, sha256)
+        except StorageUnavailable:
+            if not is_only_copy:
+                raise
+            await asyncio.sleep(_ONLY_COPY_S)
 
 
 def _put(storage: Storage, targets: list[S3Uri], data: bytes, info: ImageInfo, sha256: str) -> S3Uri:
-    """Raise StorageError; ObjectExists only when both places hold other bytes."""
+    """Raise StorageError if neither place takes it."""
     wanted, spare = targets
     try:
         storage.put(wanted.bucket, wanted.key, data, content_type=info.content_type, sha256_hex=sha256)
-    except ObjectExists:
+    except (ObjectExists, BucketMissing, AccessDenied):
         storage.put(spare.bucket, spare.key, data, content_type=info.content_type, sha256_hex=sha256)
         return spare
     return wanted

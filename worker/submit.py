@@ -2,6 +2,8 @@
 
 import asyncio
 import base64
+from contextlib import nullcontext
+from decimal import Decimal
 
 from clients.images import BadImage
 from clients.phota import Results
@@ -21,21 +23,24 @@ _MAX_INPUT = 64 * 2**20  # bytes, inlined as base64
 async def submit(job: ClaimedJob, kit: Kit) -> Move:
     params = validate(job.operation, job.params, allowed_hosts=kit.allowed_hosts)
     if job.request_age_s > REQUEST_ID_AGE_S:
-        return moves.fail(
-            job, code="needs_review", message="first sent over 24 h ago; sending again could charge twice"
-        )
+        message = "first sent over 24 h ago; sending again could charge twice"
+        return moves.fail(job, code="needs_review", message=message, may_be_charged=True)
     if kit.is_sync and not job.is_first_request:
-        return moves.fail(
-            job, code="needs_review", message="a worker ended during a synchronous call; it may have been charged"
-        )
+        message = "a worker ended during a synchronous call; it may have been charged"
+        return moves.fail(job, code="needs_review", message=message, may_be_charged=True)
     if kit.sightings.closed_for_s:
         return moves.snooze(job, kit.sightings.closed_for_s, code=kit.sightings.upstream.closed_reason)
-    params = await _reachable(params, kit)
-    pass_point("before_submit", kit.failpoint)
-    move = await (_call(job, params, kit) if kit.is_sync else _hand_over(job, params, kit))
+    async with kit.inlining if _is_inlined(params, kit) else nullcontext():
+        params = await _reachable(params, kit)
+        pass_point("before_submit", kit.failpoint)
+        move = await (_call(job, params, kit) if kit.is_sync else _hand_over(job, params, kit))
     pass_point("after_submit", kit.failpoint)
     kit.sightings.ok()
     return move
+
+
+def _is_inlined(params: Params, kit: Kit) -> bool:
+    return not kit.sends_links and any(image.startswith("s3://") for image in images_of(params))
 
 
 async def _hand_over(job: ClaimedJob, params: Params, kit: Kit) -> Move:
@@ -44,14 +49,15 @@ async def _hand_over(job: ClaimedJob, params: Params, kit: Kit) -> Move:
 
 
 async def _call(job: ClaimedJob, params: Params, kit: Kit) -> Move:
-    return ready(job, params, await kit.phota.call(params, client_request_id=job.client_request_id), kit)
+    results = await kit.phota.call(params, client_request_id=job.client_request_id)
+    return ready(job, results, kit, cost_usd=settled(params, results.known_subjects))
 
 
-def ready(job: ClaimedJob, params: Params, results: Results, kit: Kit) -> Move:
+def ready(job: ClaimedJob, results: Results, kit: Kit, *, cost_usd: Decimal) -> Move:
     """Results, with what they cost; bytes stay in memory for the next stage."""
     if results.images:
         kit.inline[job.id] = results.images
-    return moves.ready(job, results, cost_usd=settled(params, results.known_subjects))
+    return moves.ready(job, results, cost_usd=cost_usd)
 
 
 async def _reachable(params: Params, kit: Kit) -> Params:
@@ -68,4 +74,4 @@ async def _reference(image: str, kit: Kit) -> str:
     data = await asyncio.to_thread(kit.storage.get, uri.bucket, uri.key, max_bytes=_MAX_INPUT)
     if not data:
         raise BadImage("empty_file", f"{image} has no bytes")
-    return base64.b64encode(data).decode()
+    return (await asyncio.to_thread(base64.b64encode, data)).decode()
