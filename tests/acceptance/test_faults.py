@@ -5,12 +5,14 @@ import signal
 import time
 from typing import Any
 
+import psutil
 import pytest
 from sqlalchemy import Engine, text
 
 from models.inserts import BatchRef
 from producer.batches import cancel_batch, close_batch, open_batch
 from producer.submission import submit
+from sandbox.stack import Stack
 from tests.acceptance.conftest import Fleet, eventually, states, storage_of
 
 
@@ -164,3 +166,22 @@ def test_a_synchronous_call_that_was_cut_is_never_sent_again(idle_fleet: Fleet, 
     with engine.connect() as connection:
         assert connection.scalar(text("SELECT error_code FROM jobs WHERE state = 'failed'")) == "needs_review"
     assert idle_fleet.ledger()["totals"]["charges"] == 3
+
+
+def test_a_worker_stops_in_time_though_the_database_hangs(fleet: Fleet, engine: Engine, stack: Stack) -> None:
+    fleet.configure(latency="2")
+    add_jobs(engine, 30)
+    assert eventually(lambda: states(engine).get("running", 0) >= 3)
+    postgres = psutil.Process(stack.child("postgres").pid)
+    family = [postgres, *postgres.children(recursive=True)]
+    for process in family:
+        process.suspend()
+    try:
+        worker = fleet.child("worker")
+        os.kill(worker.pid, signal.SIGTERM)
+        assert eventually(lambda: not worker.is_alive, within_s=12)
+    finally:
+        for process in reversed(family):
+            process.resume()
+    expire_leases(engine)
+    all_succeed(fleet, engine, 30)

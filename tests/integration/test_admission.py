@@ -8,7 +8,7 @@ from sqlalchemy import Engine, text
 
 from models import admission, dispatch
 from models.states import Priority, Stage
-from producer.batches import open_batch
+from producer.batches import cancel_batch, open_batch
 from producer.submission import insert
 from settings import Settings
 from tests.integration.conftest import Run, add_batch, admit_all, claimed, photo
@@ -133,3 +133,31 @@ def test_the_dispatcher_reads_through_its_indexes(engine: Engine, statement: obj
         plan = "\n".join(connection.execute(text(f"EXPLAIN {sql}")).scalars())
     assert index in plan
     assert "Seq Scan on jobs" not in plan
+
+
+def test_a_budget_holds_over_priority_bands(engine: Engine) -> None:
+    with engine.begin() as connection:
+        batch = open_batch(connection, "mixed", budget_usd=Decimal("0.18"))
+        jobs = [photo(str(n), priority=band) for n, band in enumerate(["interactive", "normal", "bulk"])]
+        insert(connection, jobs, batch=batch)
+    for _ in range(3):
+        assert admitted(engine, 10) == {"mixed": 1}
+
+
+def test_a_paused_batch_that_is_cancelled_ends(engine: Engine) -> None:
+    batch = add_batch(engine, 2)
+    with engine.begin() as connection:
+        admission.pause(connection, batch.id, "by hand")
+        cancel_batch(connection, batch.id)
+        connection.execute(text("UPDATE jobs SET state = 'queued', due_at = now(), finished_at = NULL"))  # came back
+    assert admitted(engine, 5) == {}
+    with engine.connect() as connection:
+        assert connection.scalar(text("SELECT count(*) FROM jobs WHERE state = 'cancelled'")) == 2
+
+
+def test_results_that_pile_up_before_s3_stop_admission(engine: Engine) -> None:
+    add_batch(engine, 150)
+    admit_all(engine, slots=140)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE jobs SET state = 'storing' WHERE state = 'submitting'"))
+    assert admitted(engine, 50) == {}
