@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 import boto3
 from botocore.config import Config
+from botocore.handlers import add_expect_header
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -19,12 +20,15 @@ def new_s3_client(
 ) -> "S3Client":
     """Thread-safe; connects at the first call. No endpoint means AWS; credentials are found as boto3 does."""
     session = boto3.Session(region_name=region)
-    return session.client(
+    client = session.client(
         "s3",
         endpoint_url=endpoint_url or None,
         region_name=session.region_name or DEFAULT_REGION,
         config=_config(endpoint_url, addressing, max_connections),
     )
+    # "Expect: 100-continue" is a round trip before every body; ours are small, and a refused one is not worth it
+    client.meta.events.unregister("before-call.s3", add_expect_header)
+    return client
 
 
 def _config(endpoint_url: str | None, addressing: Addressing, max_connections: int) -> Config:
