@@ -20,7 +20,9 @@ UNAVAILABLE = "unavailable"
 DOWN_S = 5.0  # between two probes of an upstream that only fails: it mends itself
 DOWN_CALLS = 5  # failures without a success before it counts as down
 QUANTILE = 0.6  # of jobs that should be ready at their first poll
-GAIN = 0.05  # of the estimate a step; follows a change of the API within some dozens of jobs
+GAIN = 0.2  # of the estimate a report; follows a change of the API within some seconds of load
+ENOUGH = 20  # looks that count as a full observation
+LONGEST_LOOK_S = 120.0  # measured calls end within 100 s
 SLACK_S = 1.0  # a poll this late is still the first
 
 
@@ -89,15 +91,23 @@ def _increase(state: UpstreamState, ok: int, *, is_binding: bool, ceiling: int) 
 
 
 def _latencies(known: dict[str, float], report: Report) -> dict[str, float]:
-    """Move the running quantile by what first polls found; later polls say nothing that the first did not."""
-    moved = dict(known)
-    for operation, looks in report.looks.items():
-        for age_s, is_done in looks:
-            estimate = moved.get(operation)
-            if estimate is None:
-                if is_done:
-                    moved[operation] = age_s
-            elif age_s <= estimate * 1.1 + SLACK_S:
-                push = QUANTILE - 1 if is_done else QUANTILE
-                moved[operation] = max(0.2, estimate + GAIN * max(estimate, 1.0) * push)
-    return moved
+    return known | {
+        operation: moved
+        for operation, looks in report.looks.items()
+        if (moved := _quantile(known.get(operation), looks)) is not None
+    }
+
+
+def _quantile(estimate: float | None, looks: Sequence[tuple[float, bool]]) -> float | None:
+    """The running quantile after what polls found at which age; later polls say nothing that the first did not.
+
+    All looks are judged by the estimate that they were made with, and one report moves it by `GAIN` at most: hundreds
+    of jobs looked at too early in one second are one observation, not hundreds of steps.
+    """
+    if estimate is None:
+        return min((age_s for age_s, is_done in looks if is_done), default=None)
+    first = [is_done for age_s, is_done in looks if age_s <= estimate * 1.1 + SLACK_S]
+    if not first:
+        return estimate
+    early = QUANTILE - sum(first) / len(first)
+    return min(LONGEST_LOOK_S, max(0.2, estimate * (1 + GAIN * early * min(1.0, len(first) / ENOUGH))))

@@ -1,5 +1,6 @@
 """The controller of the limit and the gate."""
 
+import random
 from dataclasses import replace
 
 import pytest
@@ -91,6 +92,21 @@ def test_first_polls_move_the_running_quantile() -> None:
     late = moved(known, Report(looks={"enhance": [(10.0, False)]}))
     early = moved(known, Report(looks={"enhance": [(10.0, True)]}))
     assert early.latency_s["enhance"] < 10 < late.latency_s["enhance"]
+
+
+def test_a_thousand_early_looks_are_one_observation() -> None:
+    known = replace(CALM, latency_s={"enhance": 10.0})
+    state = moved(known, Report(looks={"enhance": [(10.0, False)] * 1000}))
+    assert 10 < state.latency_s["enhance"] <= 12
+
+
+def test_the_quantile_settles_where_most_jobs_are_ready() -> None:
+    source, state = random.Random(1), replace(CALM, latency_s={"enhance": 3.0})
+    for _ in range(300):
+        at = state.latency_s["enhance"]
+        looks = [(at, source.gauss(20, 4) <= at) for _ in range(30)]
+        state = moved(state, Report(looks={"enhance": looks}))
+    assert 18 < state.latency_s["enhance"] < 24  # 60 % of this distribution are below 21
 
 
 def test_later_polls_do_not_move_it() -> None:
