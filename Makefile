@@ -18,6 +18,7 @@ setup: .venv/installed ## Everything into .venv, pinned by hash
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
+	@echo "Done. Next: source .venv/bin/activate, then photabatch --help"
 
 demo: setup ## Photos in, finished photos out, on this machine: make demo PHOTOS=~/Pictures/trip
 	@$(BIN)/photabatch demo $(if $(PHOTOS),"$(PHOTOS)") --op $(OP) $(if $(PROMPT),--prompt "$(PROMPT)")

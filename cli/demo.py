@@ -35,7 +35,8 @@ _EVENT_S = 15.0  # the webhook's own time limit
 @click.option("--json", "as_json", is_flag=True, help="Print the batch object at the end.")
 def demo(photos: Path | None, operation: str, prompt: str | None, count: int, out: Path | None, as_json: bool) -> int:
     """Finish PHOTOS (or sample photos of its own) on an embedded stack, with a signed webhook at the end."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     settings = load_settings()
     if operation != "generate" and photos is None:
         photos = settings.home / "samples"

@@ -41,6 +41,7 @@ def _required() -> Settings:
 def up(workers: int) -> None:
     """Run the whole stack in the foreground; Ctrl-C stops it cleanly."""
     signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGINT, _interrupt)  # a shell that starts it with & has it ignored
     settings = load_settings()
     with local_fleet(settings, workers=workers) as local:
         say(f"photabatch is up: {workers} workers, data and logs in {local.home.resolve()}", style="green")

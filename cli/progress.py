@@ -95,7 +95,7 @@ def describe(batch: BatchView, upstream: UpstreamState | None = None) -> str:
     """Counts that are not zero, what was spent, and what is in the way."""
     counts = [f"{batch.counts[state]} {state}" for state in JobState if batch.counts[state]]
     words = [", ".join(counts), f"${batch.spent_usd:.2f} spent"]
-    if batch.eta and not batch.status.is_final:
+    if batch.eta and batch.unfinished:
         words.append(f"about {_minutes((batch.eta - batch.eta.now(batch.eta.tzinfo)).total_seconds())} left")
     if batch.paused_reason:
         words.append(f"paused: {batch.paused_reason}")

@@ -79,7 +79,8 @@ def run(sources: tuple[str, ...], operation: str, **options: Any) -> int:
     """
     keep = {name: options.pop(name) for name in ("webhook_url", "budget", "priority", "resume", "yes", "detach")}
     as_json = options.pop("as_json")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     is_simulated = load_settings().is_simulated
     plan = make_plan(sources, operation, options, resume=keep["resume"])
     _show_plan(plan, keep["budget"])

@@ -18,8 +18,9 @@ from cli.summary import show_summary
 from cli.terminal import emit, say
 from clients.storage import Storage
 from models import DEFAULT_ACCOUNT
-from models.progress import BatchView, find_batch, list_batches, read_batch
+from models.progress import BatchView, count_lone_jobs, find_batch, list_batches, read_batch
 from models.results import finished_jobs
+from models.states import JobState
 from producer.batches import cancel_batch
 from producer.results import download_results
 from settings import Settings
@@ -57,6 +58,9 @@ def status(batch: str | None, as_json: bool, limit: int) -> None:
                     emit(view.as_json())
                 else:
                     click.echo(f"{view.slug:40} {view.status:22} {describe(view)}")
+            if not as_json and (lone := count_lone_jobs(connection, DEFAULT_ACCOUNT)):
+                counts = ", ".join(f"{lone[state]} {state}" for state in JobState if state in lone)
+                click.echo(f"{'(jobs without a batch)':40} {'':22} {counts}")
         return
     with found_batch(batch) as (_, engine, batch_id):
         view = read_view(engine, batch_id)

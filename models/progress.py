@@ -117,6 +117,14 @@ def list_batches(connection: Connection, account_id: uuid.UUID, *, limit: int) -
     return [_view(row, []) for row in connection.execute(_LIST, {"account": account_id, "limit": limit}).mappings()]
 
 
+_LONE = text("SELECT state, count(*) AS n FROM jobs WHERE account_id = :account AND batch_id IS NULL GROUP BY state")
+
+
+def count_lone_jobs(connection: Connection, account_id: uuid.UUID) -> dict[str, int]:
+    """Jobs of no batch by state; a scan, for people who ask now and then."""
+    return {row.state: row.n for row in connection.execute(_LONE, {"account": account_id})}
+
+
 def _view(row: RowMapping, errors: list[dict[str, Any]]) -> BatchView:
     counts = {state.value: int(row[state.value]) for state in JobState}
     view = BatchView(
