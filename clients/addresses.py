@@ -1,4 +1,4 @@
-"""Which addresses a URL given by a user may lead to (reliability.md, SSRF).
+"""Which addresses a URL given by a user may lead to.
 
 Names are judged by what they resolve to, at the moment of connecting, never by how they are spelled:
 libc reads `0x7f.1` and `2130706433` as loopback.

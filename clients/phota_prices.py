@@ -1,7 +1,7 @@
 """What a job costs, in US dollars.
 
 Phota states the prices of enhance and remix only; its answers hold no cost. Every other number is an assumption
-on the dear side, so that a budget is rather kept too early than overspent. Source of each: phota-api.md section 7.
+on the dear side, so that a budget is rather kept too early than overspent. Source of each: docs/phota-api.md section 7.
 """
 
 from collections.abc import Mapping

@@ -44,7 +44,7 @@ __all__ = [
     "with_images",
 ]
 
-MAX_IMAGES = 10  # phota-api.md 2.2
+MAX_IMAGES = 10  # docs/phota-api.md 2.2
 _PROFILE_IN_PROMPT = re.compile(r"\[\[\s*([^\[\]]+?)\s*\]\]")
 
 
@@ -77,7 +77,7 @@ Text = Annotated[str, AfterValidator(_storable)]
 NonBlank = Annotated[Text, AfterValidator(_not_blank)]
 Image = Annotated[str, AfterValidator(check_reference)]
 
-# phota-api.md 2.6
+# docs/phota-api.md 2.6
 RESOLUTIONS: Mapping[str, tuple[str, ...]] = {
     "nb2": ("1K", "2K", "4K"),
     "gpt-image-2": ("1K", "2K", "4K"),

@@ -1,4 +1,4 @@
-"""The boto3 client of a process, with the time-outs and retries of docs/reliability.md."""
+"""The boto3 client of a process, with its time-outs and retries."""
 
 import ipaddress
 from typing import TYPE_CHECKING, Literal

@@ -154,22 +154,6 @@ class Storage:
         with translated(f"s3://{bucket}/{key}"):
             return self._s3.generate_presigned_url("get_object", {"Bucket": bucket, "Key": key}, expires_s)
 
-    def presign_put(
-        self, bucket: str, key: str, *, expires_s: int, content_type: str, sha256_hex: str
-    ) -> tuple[str, dict[str, str]]:
-        """A URL to PUT exactly these bytes to, and the headers that must go with them. 412: the key is taken."""
-        fields: dict[str, Any] = {
-            "Bucket": bucket,
-            "Key": key,
-            "ContentType": content_type,
-            "ChecksumSHA256": base64_of(sha256_hex),
-            "IfNoneMatch": "*",
-        }
-        with translated(f"s3://{bucket}/{key}"):
-            url = self._s3.generate_presigned_url("put_object", fields, expires_s)
-        headers = {"Content-Type": content_type, "x-amz-checksum-sha256": base64_of(sha256_hex), "If-None-Match": "*"}
-        return url, headers
-
     def ensure_bucket(self, bucket: str) -> None:
         """Create the bucket if it is not there."""
         try:

@@ -141,12 +141,6 @@ def expire(connection: Connection) -> None:
     connection.execute(_EXPIRE)
 
 
-_PAUSE = text(
-    """
-    UPDATE batches SET paused_at = now(), paused_reason = :reason
-    WHERE id = :id AND paused_at IS NULL AND finished_at IS NULL
-    """
-)
 _PAUSE_WITHOUT_MONEY = text(
     """
     UPDATE batches SET paused_at = now(), paused_reason = 'budget'
@@ -156,10 +150,6 @@ _PAUSE_WITHOUT_MONEY = text(
            AND due_at <= now() ORDER BY due_at, id LIMIT 1) > :money
     """
 )
-
-
-def pause(connection: Connection, batch_id: uuid.UUID, reason: str) -> None:
-    connection.execute(_PAUSE, {"id": batch_id, "reason": reason})
 
 
 def pause_without_money(connection: Connection, lane: Lane) -> None:

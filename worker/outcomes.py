@@ -61,7 +61,7 @@ def _after_phota(job: ClaimedJob, error: PhotaError, kit: Kit) -> Move:
             return _after_silence(job, error, kit)
         case Rejected():
             return _after_refusal(job, error)
-        case JobFailed():  # assumed free of charge, as the documented 504 is; docs/contract.md, "A job"
+        case JobFailed():  # assumed free of charge, as a 504 is (docs/phota-api.md, section 4: unknown)
             return moves.fail(job, code=code, message=message, may_be_charged=False)
         case JobLost():
             return _again(job, kit, code="needs_review", message=message, within_s=_UNKNOWN_AGE_S)

@@ -1,10 +1,11 @@
 """Who is admitted: limit, budget, fairness, time."""
 
+import uuid
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, text
 
 from models import admission, dispatch
 from models.states import Priority, Stage
@@ -26,6 +27,12 @@ def admitted(engine: Engine, concurrency: int) -> dict[str, int]:
             )
         )
         return {row[0]: row[1] for row in rows}
+
+
+def pause(connection: Connection, batch_id: uuid.UUID) -> None:
+    """As a person would."""
+    values = {"id": batch_id}
+    connection.execute(text("UPDATE batches SET paused_at = now(), paused_reason = 'by hand' WHERE id = :id"), values)
 
 
 def named(engine: Engine, name: str, jobs: int, priority: Priority = Priority.NORMAL) -> None:
@@ -76,7 +83,7 @@ def test_a_batch_without_money_pauses_with_the_reason(engine: Engine) -> None:
 def test_a_paused_batch_waits(engine: Engine) -> None:
     batch = add_batch(engine, 2)
     with engine.begin() as connection:
-        admission.pause(connection, batch.id, "by hand")
+        pause(connection, batch.id)
     assert admitted(engine, 5) == {}
 
 
@@ -147,7 +154,7 @@ def test_a_budget_holds_over_priority_bands(engine: Engine) -> None:
 def test_a_paused_batch_that_is_cancelled_ends(engine: Engine) -> None:
     batch = add_batch(engine, 2)
     with engine.begin() as connection:
-        admission.pause(connection, batch.id, "by hand")
+        pause(connection, batch.id)
         cancel_batch(connection, batch.id)
         connection.execute(text("UPDATE jobs SET state = 'queued', due_at = now(), finished_at = NULL"))  # came back
     assert admitted(engine, 5) == {}
