@@ -18,8 +18,10 @@ COPY models models
 COPY clients clients
 COPY producer producer
 COPY worker worker
+COPY api api
 COPY cli cli
 COPY sandbox sandbox
+COPY sdk sdk
 COPY migrations migrations
 RUN pip wheel --no-deps --no-build-isolation --wheel-dir /dist .
 
@@ -40,8 +42,9 @@ ENV PATH=/opt/photabatch/bin:$PATH PYTHONUNBUFFERED=1
 WORKDIR /home/photabatch
 USER 10001:10001
 # Workers and dispatchers listen on nothing, and one that answers a ping may still be stuck: they are judged by their
-# progress, and started again when they end. The simulator, which does listen, has its check in docker-compose.yml.
+# progress, and started again when they end. API and simulator, which do listen, have theirs in docker-compose.yml.
 HEALTHCHECK NONE
+EXPOSE 8080
 ENTRYPOINT ["photabatch"]
 CMD ["--help"]
 

@@ -5,7 +5,7 @@ BIN := .venv/bin
 PHOTOS ?=
 OP ?= enhance
 
-.PHONY: help setup demo up test unit lint check bench audit pins clean
+.PHONY: help setup demo up test unit lint check openapi bench audit pins clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -40,9 +40,15 @@ lint: setup ## ruff, mypy, import contracts
 
 check: lint test ## lint and test, as before a commit
 
+openapi: setup ## docs/openapi.json anew, after a change of the HTTP API
+	@$(BIN)/python -m api.openapi_file > docs/openapi.json.new
+	@mv docs/openapi.json.new docs/openapi.json
+
 bench: setup ## Throughput, CPU a job, memory, latency of a lone job: docs/benchmarks.md
 	@$(BIN)/python -m benchmarks.throughput
 	@$(BIN)/python -m benchmarks.lone_job
+	@$(BIN)/python -m benchmarks.webhook
+	@$(BIN)/python -m benchmarks.api_lines
 
 pins: ## Pin requirements*.txt anew (needs uv)
 	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header \

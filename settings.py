@@ -13,6 +13,7 @@ from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, field_vali
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 PHOTA_BASE_URL = "https://api.photalabs.com/v1/phota"
+CALLBACK_PATH = "/v1/callbacks/phota"  # of the HTTP API: Phota tells there that a job has ended
 
 
 def _words(value: object) -> object:
@@ -53,6 +54,11 @@ class Settings(BaseSettings):
     concurrency_max: int = Field(256, ge=1, le=100_000, description="ceiling of `auto`, requests in flight")
     threads: int = Field(16, ge=1, le=256, description="chunks a worker process works on at once")
     chunk: int = Field(32, ge=1, le=500, description="most ids in one message")
+
+    api_port: int = Field(8080, ge=1, le=65_535, description="HTTP port of `up` and `api`")
+    public_url: str | None = Field(
+        None, description="where the HTTP API is reached from outside: Phota calls back there; without it, only polling"
+    )
 
     allowed_hosts: Annotated[list[str], NoDecode, BeforeValidator(_words)] = Field(
         default_factory=list,
@@ -97,7 +103,7 @@ class Settings(BaseSettings):
             raise ValueError(f"expected redis://, rediss://, amqp://, amqps:// or sqs://, got {scheme!r}")
         return value
 
-    @field_validator("s3_endpoint_url", "phota_base_url")
+    @field_validator("s3_endpoint_url", "phota_base_url", "public_url")
     @classmethod
     def _http(cls, value: str | None) -> str | None:
         if not value:
@@ -110,6 +116,11 @@ class Settings(BaseSettings):
     def phota_root(self) -> str | None:
         """API root in force; None until the embedded stack has started the simulated API."""
         return self.phota_base_url or (PHOTA_BASE_URL if self.phota_api_key else None)
+
+    @property
+    def phota_key(self) -> str:
+        """What is sent to Phota; the simulated API takes any key that is not empty."""
+        return self.phota_api_key.get_secret_value() if self.phota_api_key else "simulated"
 
     @property
     def is_simulated(self) -> bool:

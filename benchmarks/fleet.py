@@ -23,6 +23,8 @@ class Fleet:
     engine: Engine
     phota: httpx.Client
     workers: list[psutil.Process]
+    api: psutil.Process | None
+    api_url: str | None  # with `with_api`
 
     def worker_cpu_s(self) -> float:
         """User and system time of the worker processes and their decoding children so far, in seconds."""
@@ -47,8 +49,13 @@ def _cpu_s(process: psutil.Process) -> float:
 
 
 @contextmanager
-def fleet(*, workers: int, latency: str, size: int, concurrency: str, chunk: int = 32) -> Iterator[Fleet]:
-    """Dispatcher and workers as `photabatch up` runs them; Phota simulated with `size`-byte results."""
+def fleet(
+    *, workers: int, latency: str, size: int, concurrency: str, chunk: int = 32, with_api: bool = False
+) -> Iterator[Fleet]:
+    """Dispatcher and workers as `photabatch up` runs them; Phota simulated with `size`-byte results.
+
+    `with_api`: the HTTP API too, and Phota calls back.
+    """
     with tempfile.TemporaryDirectory() as folder, Stack(Path(folder)) as stack:
         url = stack.environment()["PHOTABATCH_DATABASE_URL"]
         migrate(url)
@@ -58,14 +65,23 @@ def fleet(*, workers: int, latency: str, size: int, concurrency: str, chunk: int
             "PHOTABATCH_PHOTA_BASE_URL": f"{phota.base_url}/v1/phota",
             "PHOTABATCH_CONCURRENCY": concurrency,
             "PHOTABATCH_CHUNK": str(chunk),
+            "PHOTABATCH_ALLOWED_HOSTS": "127.0.0.1",
         }
+        api_port = stack.port("api", preferred=18700)
+        api_url = f"http://127.0.0.1:{api_port}" if with_api else None
+        if api_url is not None:
+            environment["PHOTABATCH_PUBLIC_URL"] = api_url
         options = ["--port", str(port), "--latency", latency, "--bytes", str(size)]
         stack.spawn("simulator", _command("simulator", *options), ready=lambda: _answers(phota))
         stack.spawn("dispatcher", _command("dispatcher"), env=environment)
         children = [stack.spawn(f"worker-{n}", _command("worker"), env=environment) for n in range(workers)]
+        api = None
+        if api_url is not None:
+            api = stack.spawn("api", _command("api", "--port", str(api_port)), env=environment)
         time.sleep(5)  # imports and first connections are not what is measured
         engine = new_engine(url)
-        yield Fleet(engine, phota, [psutil.Process(child.pid) for child in children])
+        processes = [psutil.Process(child.pid) for child in children]
+        yield Fleet(engine, phota, processes, api and psutil.Process(api.pid), api_url)
         engine.dispose()
 
 

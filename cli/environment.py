@@ -7,7 +7,7 @@ from pydantic import SecretStr
 from sqlalchemy import make_url, text
 
 from cli.exits import CannotStart, UsageFault
-from cli.fleet import is_complete, load_settings, open_database, use_environment
+from cli.fleet import is_complete, load_settings, local_url, open_database, use_environment
 from cli.terminal import emit
 from sandbox.stack import read_running
 from settings import Settings
@@ -25,6 +25,8 @@ def env(name: str | None, as_json: bool, show_secrets: bool) -> None:
         settings = use_environment(running["environment"])
     values = {field: _shown(getattr(settings, field), show_secrets) for field in Settings.model_fields}
     values["phota_base_url"] = settings.phota_root
+    has_api = running is not None and "PHOTABATCH_API_PORT" in running["environment"]
+    values["api_url"] = local_url(settings) if has_api else None
     if name == "webhook_secret" and settings.database_url is None:
         raise CannotStart("The webhook secret is in the database, and none is up: `photabatch up`.")
     if name == "webhook_secret":

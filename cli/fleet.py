@@ -1,6 +1,7 @@
 """Where commands find their services: what the environment names, a stack that is up, or one of their own."""
 
 import os
+import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -74,10 +75,10 @@ def services(*, with_workers: bool, workers: int | None = None) -> Iterator[Sett
 
 
 @contextmanager
-def local_fleet(settings: Settings, *, workers: int) -> Iterator[Settings]:
-    """The embedded twins of what the environment does not name, migrated, with dispatcher and workers.
+def local_fleet(settings: Settings, *, workers: int, with_api: bool = False) -> Iterator[Settings]:
+    """The embedded twins of what the environment does not name, migrated, with dispatcher, workers and HTTP API.
 
-    Raise CannotStart.
+    `api_port` of the settings it yields is the port that the API listens on. Raise CannotStart.
     """
     stack = Stack(
         settings.home,
@@ -92,7 +93,7 @@ def local_fleet(settings: Settings, *, workers: int) -> Iterator[Settings]:
             local = use_environment(stack.environment() | {"PHOTABATCH_ALLOWED_HOSTS": hosts})
             bring_up_to_date(local)
             if workers:
-                local = _start_processes(stack, local, workers)
+                local = _start_processes(stack, local, workers, with_api=with_api)
             yield local
     except AlreadyRunning as error:
         raise CannotStart(str(error)) from error
@@ -100,16 +101,23 @@ def local_fleet(settings: Settings, *, workers: int) -> Iterator[Settings]:
         raise CannotStart(str(error)) from error
 
 
-def _start_processes(stack: Stack, settings: Settings, workers: int) -> Settings:
+def _start_processes(stack: Stack, settings: Settings, workers: int, *, with_api: bool) -> Settings:
+    announced = {"PHOTABATCH_ALLOWED_HOSTS": ",".join(settings.allowed_hosts)}
     if settings.phota_root is None:
-        settings = _start_simulator(stack)
+        announced["PHOTABATCH_PHOTA_BASE_URL"] = f"{_start_simulator(stack)}/v1/phota"
+    if with_api:
+        announced |= _api_addresses(stack, settings)
+    settings = use_environment(announced)
     stack.spawn("dispatcher", command("dispatcher"))
     for number in range(1, workers + 1):
         stack.spawn(f"worker-{number}", command("worker"))
+    if with_api:
+        stack.spawn("api", command("api"), ready=lambda: _answers(f"{local_url(settings)}/healthz"))
+    stack.announce(announced)
     return settings
 
 
-def _start_simulator(stack: Stack) -> Settings:
+def _start_simulator(stack: Stack) -> str:
     say(SIMULATED, style="yellow")
     port = stack.port("simulator", preferred=_SIMULATOR_PORT)
     url = f"http://127.0.0.1:{port}"
@@ -118,7 +126,42 @@ def _start_simulator(stack: Stack) -> Settings:
         command("simulator", "--port", str(port), "--data", str(stack.home / "phota")),
         ready=lambda: _answers(url),
     )
-    return use_environment({"PHOTABATCH_PHOTA_BASE_URL": f"{url}/v1/phota"})
+    return url
+
+
+def _api_addresses(stack: Stack, settings: Settings) -> dict[str, str]:
+    """The simulated API, which is on this machine too, can call back there; the real one only at a public address."""
+    if "api_port" in settings.model_fields_set:
+        listen("127.0.0.1", settings.api_port).close()
+        port = settings.api_port
+    else:
+        port = stack.port("api", preferred=settings.api_port)
+    addresses = {"PHOTABATCH_API_PORT": str(port)}
+    if settings.is_simulated and settings.public_url is None:
+        addresses["PHOTABATCH_PUBLIC_URL"] = f"http://127.0.0.1:{port}"
+    return addresses
+
+
+def local_url(settings: Settings) -> str:
+    """Of the HTTP API, as this machine reaches it."""
+    return f"http://127.0.0.1:{settings.api_port}"
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket bound to that address. Raise CannotStart if it is taken, or not one of this machine's."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        bound = socket.socket(family, socket.SOCK_STREAM)
+    except OSError as error:
+        raise CannotStart(f"The HTTP API cannot listen on {host}: {error.strerror}.") from None
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind(address)
+    except OSError as error:
+        bound.close()
+        hint = f"\nIs another one running? PHOTABATCH_API_PORT names another port than {port}."
+        raise CannotStart(f"The HTTP API cannot listen on {host}:{port}: {error.strerror}.{hint}") from None
+    return bound
 
 
 def _answers(url: str) -> bool:
@@ -164,6 +207,17 @@ def open_database(settings: Settings) -> Engine:
     except ProgrammingError as error:
         raise CannotStart("The database has no photabatch tables yet: run `photabatch migrate` first.") from error
     return engine
+
+
+def reach_database() -> Engine:
+    """The database that the environment names, or that of the stack that is up. Raise CannotStart."""
+    settings = load_settings()
+    running = read_running(settings.home) if settings.database_url is None else None
+    if running is not None:
+        settings = use_environment({k: v for k, v in running["environment"].items() if k not in os.environ})
+    if settings.database_url is None:
+        raise CannotStart("PHOTABATCH_DATABASE_URL is not set, and no embedded stack is up (`photabatch up`).")
+    return open_database(settings)
 
 
 def _database_away(settings: Settings, error: OperationalError) -> str:

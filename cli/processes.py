@@ -10,7 +10,16 @@ import click
 from pydantic import ValidationError
 
 from cli.exits import CannotStart, Exit, UsageFault
-from cli.fleet import bring_up_to_date, is_complete, load_settings, local_fleet, open_database, use_environment
+from cli.fleet import (
+    bring_up_to_date,
+    is_complete,
+    listen,
+    load_settings,
+    local_fleet,
+    local_url,
+    open_database,
+    use_environment,
+)
 from cli.terminal import log_to_stderr, say
 from models.engine import new_engine
 from sandbox.stack import read_running
@@ -43,13 +52,33 @@ def up(workers: int) -> None:
     signal.signal(signal.SIGTERM, _interrupt)
     signal.signal(signal.SIGINT, _interrupt)  # a shell that starts it with & has it ignored
     settings = load_settings()
-    with local_fleet(settings, workers=workers) as local:
-        say(f"photabatch is up: {workers} workers, data and logs in {local.home.resolve()}", style="green")
-        say("Try: photabatch run FOLDER --op enhance      Stop: Ctrl-C")
+    with local_fleet(settings, workers=workers, with_api=True) as local:
         try:
+            _welcome(local, workers, is_own=settings.database_url is None)
             threading.Event().wait()
         except KeyboardInterrupt:
             say("Stopping; jobs in hand are handed back.")
+
+
+def _welcome(settings: Settings, workers: int, *, is_own: bool) -> None:
+    """`is_own`: the database is the stack's own, which may have no API key yet."""
+    say(f"photabatch is up: {workers} workers, data and logs in {settings.home.resolve()}", style="green")
+    say(f"HTTP API and dashboard: {local_url(settings)}")
+    if is_own:
+        _show_first_key(settings)
+    say("Try: photabatch run FOLDER --op enhance      Stop: Ctrl-C")
+
+
+def _show_first_key(settings: Settings) -> None:
+    """Whoever starts a stack of their own for the first time can use its API at once."""
+    from cli.keys import first_key
+
+    engine = open_database(settings)
+    key = first_key(engine)
+    engine.dispose()
+    if key is not None:
+        say(f"API key, shown this once (`photabatch key create` makes more): {key}", style="green")
+        say(f"Try: curl -H 'Authorization: Bearer {key}' {local_url(settings)}/v1/batches")
 
 
 def _interrupt(*_: object) -> None:
@@ -110,6 +139,19 @@ def worker(threads: int | None) -> None:
     )
     celery_worker.start()
     sys.exit(celery_worker.exitcode or Exit.SUCCEEDED)
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0: all of them.")
+@click.option("--port", type=click.IntRange(1, 65535), default=None, help="PHOTABATCH_API_PORT without it.")
+def api(host: str, port: int | None) -> None:
+    """Run the HTTP API. Any number may run, behind one address."""
+    log_to_stderr()
+    settings = _required()
+    open_database(settings).dispose()
+    from cli.http_server import serve
+
+    serve(settings, listen(host, port or settings.api_port))
 
 
 @click.command()

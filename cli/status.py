@@ -1,4 +1,4 @@
-"""What became of batches: `status`, `watch`, `results`, `cancel`."""
+"""What became of batches: `status`, `watch`, `results`."""
 
 import json
 import uuid
@@ -10,7 +10,7 @@ from typing import IO
 import click
 from sqlalchemy import Engine
 
-from cli.exits import Exit, UsageFault
+from cli.exits import UsageFault
 from cli.fleet import open_database, services
 from cli.progress import describe, exit_code
 from cli.progress import watch as watch_batch
@@ -21,7 +21,6 @@ from models import DEFAULT_ACCOUNT
 from models.progress import BatchView, count_lone_jobs, find_batch, list_batches, read_batch
 from models.results import finished_jobs
 from models.states import JobState
-from producer.batches import cancel_batch
 from producer.results import download_results
 from settings import Settings
 
@@ -98,18 +97,3 @@ def results(batch: str | None, jsonl: IO[str] | None, folder: Path | None) -> No
         with engine.connect() as connection:
             for job in finished_jobs(connection, batch_id):
                 click.echo(json.dumps(job.as_json(), ensure_ascii=False), file=jsonl)
-
-
-@click.command()
-@click.argument("batch")
-def cancel(batch: str) -> int:
-    """Stop BATCH: what Phota was not called for is cancelled, what is paid for is still collected."""
-    with found_batch(batch) as (_, engine, batch_id):
-        with engine.begin() as connection:
-            was_running = cancel_batch(connection, batch_id)
-        view = read_view(engine, batch_id)
-    if not was_running:
-        say(f"{view.slug} had ended already: {view.status}")
-        return Exit.NOTHING_TO_DO
-    say(f"{view.counts['cancelled']} cancelled; {view.unfinished} in Phota's hands are still collected.")
-    return Exit.SUCCEEDED

@@ -31,6 +31,7 @@ def show_summary(batch: BatchView, *, files: int = 0, folder: Path | None = None
     if batch.paused_reason == "budget":
         waiting = batch.counts[JobState.QUEUED]
         say(f"The budget of ${batch.budget_usd:.2f} is reached; {waiting} jobs wait.", style="yellow")
+        say(f"To go on: photabatch resume {batch.slug} --budget USD")
         say(f"To give them up: photabatch cancel {batch.slug}")
     for error in batch.errors:
         console.print(f"  {error['count']} × {error['code']}: {error['message']}", style="red", markup=False)

@@ -1,12 +1,15 @@
 """Which addresses a URL given by a user may lead to.
 
-Names are judged by what they resolve to, at the moment of connecting, never by how they are spelled:
-libc reads `0x7f.1` and `2130706433` as loopback.
+Names are judged by what they resolve to, at the moment of connecting. What spells an address itself is judged by what
+libc reads in it (`0x7f.1` and `2130706433` are loopback), and so can be refused before anything is queued.
 """
 
+import functools
 import ipaddress
 import socket
+import unicodedata
 from collections.abc import Iterable, Sequence
+from urllib.parse import unquote, urlsplit
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import DefaultResolver
@@ -35,15 +38,45 @@ _NEVER = tuple(
 
 
 class AddressRefused(OSError):  # noqa: N818 - a refusal
-    """The URL leads to an address that is neither public nor allowed by the operator."""
+    """The URL leads to an address that is neither public nor allowed by the operator, or is none to follow at all."""
 
 
-def literal_address(host: str) -> Address | None:
-    """The address that `host` spells out; None for a name."""
+def url_fault(url: str, *, allowed_hosts: Sequence[str] = ()) -> str | None:
+    """Why a URL that a user gives can be refused unseen. None: what a name resolves to is judged when connecting."""
+    if not url.isprintable() or " " in url or "\\" in url:  # no other space is printable
+        return "contains spaces, backslashes or control characters"
     try:
-        return ipaddress.ip_address(host.strip("[]"))
+        parts = urlsplit(url)
+        parts.port  # noqa: B018 - raises for a port that is not a number
     except ValueError:
+        return "is not a URL"
+    if parts.scheme not in ("http", "https"):
+        return "must be an http(s):// address"
+    if not parts.hostname:
+        return "names no host"
+    if "@" in parts.netloc:
+        return "must not contain a user name or password"
+    return _host_fault(parts.hostname, allowed_hosts)
+
+
+def _host_fault(host: str, allowed_hosts: Sequence[str]) -> str | None:
+    address = spelled_address(host)
+    if address is None or AllowedHosts(allowed_hosts).permits(host, [address]):
         return None
+    return f"leads to {address}, which is not a public address; PHOTABATCH_ALLOWED_HOSTS can open it"
+
+
+@functools.lru_cache(maxsize=1_024)  # the images of many jobs are on few hosts
+def spelled_address(host: str) -> Address | None:
+    """The address that `host` spells out, in any notation that libc takes; None for a name. Nothing is resolved."""
+    plain = unicodedata.normalize("NFKC", unquote(host.strip("[]"))).replace("\u3002", ".").strip().rstrip(".")
+    if ":" in plain:
+        plain = plain.partition("%")[0]  # an interface of this machine
+    try:
+        found = socket.getaddrinfo(plain, None, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+    except (socket.gaierror, ValueError):  # a name; or nothing that could be one
+        return None
+    return ipaddress.ip_address(found[0][4][0])
 
 
 def is_public(address: Address) -> bool:
@@ -74,7 +107,7 @@ class AllowedHosts:
 
     def names(self, host: str) -> bool:
         """Whether the operator named `host` itself; nothing is resolved."""
-        address = literal_address(host)
+        address = spelled_address(host)
         return host.lower().rstrip(".") in self._names if address is None else _is_in(address, self._networks)
 
     def permits(self, host: str, addresses: Iterable[Address]) -> bool:
@@ -90,11 +123,12 @@ class JudgingResolver(AbstractResolver):
     """aiohttp resolver that refuses a name unless all its addresses may be reached.
 
     aiohttp connects to exactly the addresses returned here. It does not ask for literal addresses: judge those apart.
+    `resolver`: who is asked, by default the system. Build it in the event loop.
     """
 
-    def __init__(self, allowed: AllowedHosts) -> None:
+    def __init__(self, allowed: AllowedHosts, resolver: AbstractResolver | None = None) -> None:
         self._allowed = allowed
-        self._resolver = DefaultResolver()
+        self._resolver = resolver or DefaultResolver()
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET

@@ -6,17 +6,19 @@ httpx's own pool slows down with the connections it holds (0.9 ms of CPU a reque
 
 import email.utils
 import math
-from collections.abc import Mapping, Sequence
+import socket
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, Literal
 
 import aiohttp
 import httpx
+from aiohttp.abc import AbstractResolver
 from httpx_aiohttp import AiohttpTransport
 from yarl import URL
 
-from clients.addresses import AddressRefused, AllowedHosts, JudgingResolver, literal_address
+from clients.addresses import AddressRefused, AllowedHosts, JudgingResolver, spelled_address
 
 TIMEOUTS = httpx.Timeout(connect=5, read=30, write=30, pool=5)  # seconds
 # Below the 5 s after which common servers (uvicorn, Node) close an idle connection: a POST on a closing one is lost.
@@ -36,20 +38,28 @@ _NEVER_SENT = (
     AddressRefused,
 )
 Failure = Literal["connect_failed", "connection_lost", "timeout"]
+NewSocket = Callable[[aiohttp.AddrInfoType], socket.socket]
 
 LONGEST_WAIT_SECONDS = 86_400.0  # a broken Retry-After must not close anything for ever
 
 
 def new_http_client(
-    *, connections: int, timeouts: httpx.Timeout = TIMEOUTS, allowed_hosts: Sequence[str] | None = None
+    *,
+    connections: int,
+    timeouts: httpx.Timeout = TIMEOUTS,
+    allowed_hosts: Sequence[str] | None = None,
+    resolver: AbstractResolver | None = None,
+    new_socket: NewSocket | None = None,
 ) -> httpx.AsyncClient:
     """A client with at most `connections` open, without cookies, redirects or anything from the environment.
 
     With `allowed_hosts` (an empty list counts) it connects to public addresses and to those hosts and networks only:
-    for URLs that users give. One that leads elsewhere raises `clients.addresses.AddressRefused`, or an httpx error
-    caused by it.
+    for URLs that users give. One that leads elsewhere, is not http(s) or has a user name raises
+    `clients.addresses.AddressRefused`, or an httpx error caused by it; `is_refusal` tells.
+    `resolver` and `new_socket`: in place of the system's, whose answers and connections are judged all the same.
     """
-    transport = _Transport(connections, None if allowed_hosts is None else AllowedHosts(allowed_hosts))
+    allowed = None if allowed_hosts is None else AllowedHosts(allowed_hosts)
+    transport = _Transport(connections, allowed=allowed, resolver=resolver, new_socket=new_socket)
     no_cookies = CookieJar(DefaultCookiePolicy(allowed_domains=[]))
     return httpx.AsyncClient(
         transport=transport,
@@ -87,45 +97,73 @@ def failure_of(error: BaseException) -> Failure:
     return "timeout" if isinstance(cause, TimeoutError | httpx.TimeoutException) else "connection_lost"
 
 
+def is_refusal(error: BaseException | None) -> bool:
+    """Whether a call ended in AddressRefused: the transport wraps what its resolver raises."""
+    while error is not None and not isinstance(error, AddressRefused):
+        error = error.__cause__ or error.__context__
+    return error is not None
+
+
 class _Session:
     """An aiohttp session that takes URLs as they are: yarl would turn the %2F of a signed query into a slash."""
 
-    def __init__(self, session: aiohttp.ClientSession) -> None:
+    def __init__(self, session: aiohttp.ClientSession, allowed: AllowedHosts | None) -> None:
         self._session = session
+        self._allowed = allowed
 
     def __call__(self) -> "_Session":
         return self
 
     def request(self, *, url: str, **options: Any) -> Any:
-        return self._session.request(url=URL(url, encoded=True), **options)
+        target = URL(url, encoded=True)
+        if self._allowed is not None:
+            _judge(target, self._allowed)
+        return self._session.request(url=target, **options)
 
     async def close(self) -> None:
         await self._session.close()
 
 
+def _judge(target: URL, allowed: AllowedHosts) -> None:
+    """All but names, which the resolver judges; `target` is the very URL that aiohttp connects by."""
+    if target.scheme not in ("http", "https") or target.raw_user is not None or target.raw_password is not None:
+        raise AddressRefused("only http(s) URLs without a user name are followed")
+    host = target.raw_host or ""
+    address = spelled_address(host)
+    if address is not None:
+        allowed.check(host, [address])
+
+
 class _Transport(AiohttpTransport):
-    def __init__(self, connections: int, allowed: AllowedHosts | None) -> None:
+    def __init__(
+        self,
+        connections: int,
+        *,
+        allowed: AllowedHosts | None,
+        resolver: AbstractResolver | None,
+        new_socket: NewSocket | None,
+    ) -> None:
         super().__init__(trust_env=False, limits=httpx.Limits(max_connections=connections))
         self._allowed = allowed
+        self._resolver = resolver
+        self._new_socket = new_socket
 
     def get_client(self) -> Any:
         """Called in the event loop, for each request, because the session is wrapped."""
         if self.client is None:
-            resolver = None if self._allowed is None else JudgingResolver(self._allowed)
+            judging = None if self._allowed is None else JudgingResolver(self._allowed, self._resolver)
             connector = aiohttp.TCPConnector(
                 limit=self.limits.max_connections or 0,
                 keepalive_timeout=IDLE_SECONDS,
                 ssl=self.ssl_context,
-                resolver=resolver,
+                resolver=judging or self._resolver,
+                socket_factory=self._new_socket,
             )
-            jar = aiohttp.DummyCookieJar()
-            self.client = _Session(aiohttp.ClientSession(connector=connector, cookie_jar=jar))  # type: ignore[assignment]
+            session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+            self.client = _Session(session, self._allowed)  # type: ignore[assignment]
         return self.client
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        address = literal_address(request.url.host)
-        if self._allowed is not None and address is not None:
-            self._allowed.check(request.url.host, [address])
         try:
             return await super().handle_async_request(request)
         except ValueError as error:  # yarl and idna, about a URL that httpx let pass

@@ -72,6 +72,11 @@ def settled(params: Params, known_subjects: Mapping[str, int]) -> Decimal:
     return min(high, rate.identity * recognised + rate.plain * (outputs(params) - recognised))
 
 
+def is_assumed(params: Params) -> bool:
+    """Whether Phota does not state the price; then it may be another."""
+    return isinstance(params, Edit | Generate)
+
+
 def _is_metered(params: Params) -> bool:
     return isinstance(params, Edit | Generate) and params.base_model == "gpt-image-2"
 

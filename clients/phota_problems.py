@@ -8,6 +8,8 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+_MOST = 20  # problems told of one request; a hostile one could have thousands
+
 # Set by photabatch on every call, so never by a job.
 OURS = frozenset({"async", "response_mode", "callback_url", "client_request_id"})
 
@@ -23,7 +25,7 @@ class Problem:
 
 
 class InvalidRequest(ValueError):  # noqa: N818 - the contract's word
-    """A job that must not be queued; `problems` holds every fault found."""
+    """A job that must not be queued; `problems` holds every fault found, up to twenty."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         super().__init__("; ".join(problem.message for problem in problems))
@@ -37,7 +39,7 @@ def problems_of(
     error: ValidationError, *, operation: str, fields: Collection[str], known: Collection[str]
 ) -> list[Problem]:
     """Translate pydantic's errors. `fields`: of this operation; `known`: of any."""
-    details = error.errors(include_url=False)
+    details = error.errors(include_url=False)[:_MOST]
     return [_problem(each, operation=operation, fields=fields, known=known) for each in details]
 
 

@@ -93,7 +93,7 @@ class _Request(BaseModel):
     operation: ClassVar[Operation]
     image_fields: ClassVar[tuple[str, ...]] = ()
 
-    num_output_images: Annotated[int, BeforeValidator(_not_bool), Field(ge=1, le=4)] = 1
+    num_output_images: Annotated[int, Field(ge=1, le=4), BeforeValidator(_not_bool)] = 1
     output_format: Literal["jpg", "png"] = "jpg"
 
     @property

@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import json
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -15,8 +15,7 @@ from typing import Any
 import httpx
 from standardwebhooks.webhooks import EmptyWebhookSecretError, Webhook
 
-from clients.addresses import AddressRefused
-from clients.http import NETWORK_ERRORS, failure_of, retry_after_seconds
+from clients.http import NETWORK_ERRORS, failure_of, is_refusal, retry_after_seconds
 
 DELIVERY_SECONDS = 15  # docs/contract.md: for all of a delivery
 MAX_ANSWER_BYTES = 64 * 2**10
@@ -56,10 +55,10 @@ def encode(event_type: str, timestamp: datetime, data: Mapping[str, Any]) -> byt
     return json.dumps(body, separators=(",", ":")).encode()
 
 
-def headers(secret: str, message_id: str, body: bytes, *, sent_at: datetime) -> dict[str, str]:
+def headers(secrets: Sequence[str], message_id: str, body: bytes, *, sent_at: datetime) -> dict[str, str]:
     """Signed for `sent_at`, the moment of this try: receivers refuse what is more than five minutes old.
 
-    Raise ValueError if `secret` is not `whsec_` and base64.
+    Every one of `secrets` signs, so that a receiver may know any. Raise ValueError if one is not `whsec_` and base64.
     """
     sent_at = sent_at.astimezone(UTC)
     return {
@@ -67,7 +66,7 @@ def headers(secret: str, message_id: str, body: bytes, *, sent_at: datetime) -> 
         "accept-encoding": "identity",
         "webhook-id": message_id,
         "webhook-timestamp": str(int(sent_at.timestamp())),
-        "webhook-signature": sign(secret, message_id, body, sent_at=sent_at),
+        "webhook-signature": " ".join(sign(secret, message_id, body, sent_at=sent_at) for secret in secrets),
     }
 
 
@@ -84,7 +83,7 @@ async def deliver(
     http: httpx.AsyncClient,
     url: str,
     *,
-    secret: str,
+    secrets: Sequence[str],
     message_id: str,
     event_type: str,
     timestamp: datetime,
@@ -92,10 +91,11 @@ async def deliver(
 ) -> Answer:
     """One try. `message_id` is the same on every try of an event; `timestamp` is when the event happened.
 
-    `http` should be a client with `allowed_hosts`, since users choose `url`. Raise ValueError for a secret of no use.
+    `secrets`: those that are live, more than one during a rotation. `http` should be a client with `allowed_hosts`,
+    since users choose `url`. Raise ValueError for a secret of no use.
     """
     body = encode(event_type, timestamp, data)
-    signed = headers(secret, message_id, body, sent_at=datetime.now(UTC))
+    signed = headers(secrets, message_id, body, sent_at=datetime.now(UTC))
     response = None
     try:
         async with asyncio.timeout(DELIVERY_SECONDS):
@@ -104,7 +104,7 @@ async def deliver(
             await _drain(response)
     except (*NETWORK_ERRORS, UnicodeError) as error:
         if response is None:
-            return _failed(_refusal(error) or failure_of(error))
+            return _failed("address_refused" if is_refusal(error) else failure_of(error))
     finally:
         await _close(response)
     return _judged(response)
@@ -142,12 +142,3 @@ async def _drain(response: httpx.Response) -> None:
 
 def _failed(error: str, *, status: int | None = None, retry_after: float | None = None) -> Answer:
     return Answer(status, error, retry_after, is_delivered=False, is_gone=status == httpx.codes.GONE)
-
-
-def _refusal(error: BaseException | None) -> str | None:
-    """The transport wraps what its resolver raises."""
-    while error is not None:
-        if isinstance(error, AddressRefused):
-            return "address_refused"
-        error = error.__cause__ or error.__context__
-    return None

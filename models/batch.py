@@ -26,6 +26,7 @@ class Batch(Base):
         CheckConstraint("(paused_at IS NULL) = (paused_reason IS NULL)", name="paused"),
         CheckConstraint("budget_usd >= 0", name="budget_usd"),
         Index("ix_batches_unfinished", "account_id", "name", postgresql_where=text("finished_at IS NULL")),
+        Index("ix_batches_account_id_id", "account_id", "id"),
     )
 
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=new_id)
@@ -37,6 +38,9 @@ class Batch(Base):
     budget_usd: Mapped[Decimal | None]
     webhook_url: Mapped[str | None]
     webhook_events: Mapped[list[str]] = mapped_column(default=list, server_default=text("'[]'"))
+    webhook_digest: Mapped[bool] = mapped_column(
+        default=False, server_default=text("false")
+    )  # job events come together
     # `metadata` is SQLAlchemy's own name on a model
     labels: Mapped[dict[str, str]] = mapped_column("metadata", default=dict, server_default=text("'{}'"))
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())

@@ -19,6 +19,8 @@ from models.states import FINAL_STATES, Hold, JobState, Stage
 
 LEASE_S = 30.0  # a killed worker's jobs move again within this and one tick
 HEARTBEAT_S = 10.0  # a third of the lease: two beats may be lost
+REQUEST_ID_AGE_S = 24 * 3600.0  # beyond it nobody promises that Phota still knows a client_request_id
+_AT_ONCE_S = 60.0  # from the first call to Phota's acceptance, if that call was the accepted one
 
 _STATE_OF = {state.stage: state for state in JobState if state.stage}
 
@@ -44,6 +46,16 @@ class ClaimedJob:
     poll_url: str | None
     result_urls: list[str] | None
     estimate_usd: Decimal
+
+    @property
+    def collecting_age_s(self) -> float:
+        """Since Phota accepted it, or a retry asked for it again; since the call where nothing is accepted."""
+        return self.accepted_age_s or self.request_age_s
+
+    @property
+    def is_start_known(self) -> bool:
+        """Whether Phota began when `accepted_age_s` says, and not at an earlier call."""
+        return self.request_age_s - self.accepted_age_s < _AT_ONCE_S
 
 
 @dataclass(frozen=True, slots=True)

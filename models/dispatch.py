@@ -8,6 +8,7 @@ from sqlalchemy import Connection, Row, text
 
 from models.admission import RESEND_S
 from models.base import quoted
+from models.endpoint_leases import PENDING_ENDPOINTS
 from models.states import WORKING_STATES, Stage
 
 CHANNEL = "photabatch_due"  # NOTIFY: something became due
@@ -29,6 +30,22 @@ _NOTIFY = text(f"SELECT pg_notify('{CHANNEL}', '')")
 def notify(connection: Connection) -> None:
     """Wake the dispatcher when this transaction commits."""
     connection.execute(_NOTIFY)
+
+
+_WAKE = text(
+    """
+    UPDATE jobs SET due_at = now()
+    WHERE remote_job_id = :remote_job_id AND state = 'running' AND hold = 'idle' AND due_at > now()
+    """
+)
+
+
+def wake_by_remote_id(connection: Connection, remote_job_id: str) -> int:
+    """Ask Phota for this job now, if it waits to be asked for; how many jobs that was, one as a rule."""
+    woken = connection.execute(_WAKE, {"remote_job_id": remote_job_id}).rowcount
+    if woken:
+        notify(connection)
+    return woken
 
 
 _POISON = text(
@@ -92,19 +109,20 @@ def unsend(connection: Connection, ids: Sequence[uuid.UUID]) -> None:
     connection.execute(_UNSENT, {"ids": list(ids)})
 
 
-_NEXT_DUE = text(
-    f"""
-    SELECT extract(epoch FROM min(due_at) - now())::float8 FROM (
-        SELECT min(due_at) AS due_at FROM jobs WHERE state IN ({quoted(WORKING_STATES)})
-        UNION ALL SELECT min(due_at) FROM deliveries WHERE state = 'pending'
-    ) AS next
-    """
-)
+_NEXT_JOB = f"SELECT min(due_at) AS due_at FROM jobs WHERE state IN ({quoted(WORKING_STATES)})"
+# An endpoint with a backlog is due when its lease, resend or pace allows.
+_NEXT_ENDPOINT = """
+    SELECT min(greatest(pending.due_at, endpoint.due_at)) AS due_at
+    FROM pending JOIN webhook_endpoints AS endpoint ON endpoint.id = pending.endpoint_id
+"""
+_SECONDS = "SELECT extract(epoch FROM min(due_at) - now())::float8 FROM"
+_NEXT_DUE = text(f"{PENDING_ENDPOINTS} {_SECONDS} ({_NEXT_JOB} UNION ALL {_NEXT_ENDPOINT}) AS next")
+_NEXT_JOB_DUE = text(f"{_SECONDS} ({_NEXT_JOB}) AS next")
 
 
-def seconds_to_next(connection: Connection) -> float | None:
-    """Until the next job or delivery is due; None if there is none."""
-    seconds: float | None = connection.scalar(_NEXT_DUE)
+def seconds_to_next(connection: Connection, *, with_endpoints: bool = True) -> float | None:
+    """Until the next job or endpoint is due; None if there is none."""
+    seconds: float | None = connection.scalar(_NEXT_DUE if with_endpoints else _NEXT_JOB_DUE)
     return seconds
 
 

@@ -1,54 +1,79 @@
-"""What a webhook event tells: built from the rows at delivery, so it is never staler than its message."""
+"""What webhook events tell: built from the rows at delivery, so it is never staler than its message."""
 
 import uuid
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import RowMapping, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from models.outbox import ClaimedDelivery
-from models.progress import read_batch_async
+from models.progress import BatchView, read_batches_async
+from models.states import BATCH_OUTCOMES, BatchStatus, JobState
 
-_JOB = text(
+JOB_EVENTS = tuple(f"job.{state}" for state in JobState if state.is_final and state is not JobState.SKIPPED)
+BATCH_EVENTS = ("batch.started", f"batch.{BatchStatus.PAUSED}", *(f"batch.{status}" for status in BATCH_OUTCOMES))
+EVENT_TYPES = JOB_EVENTS + BATCH_EVENTS  # what an endpoint may ask for
+PING = "webhook.ping"
+DIGEST = "job.digest"
+Events = dict[uuid.UUID, dict[str, Any]]  # the `data` member by delivery
+
+_JOBS = text(
     """
     SELECT job.id, job.custom_id, job.operation, job.state, job.cost_usd, job.error_code, job.error_message,
            job.metadata, job.created_at, job.finished_at, job.known_subjects, batch.id AS batch_id,
-           batch.name AS batch_name
-    FROM jobs AS job LEFT JOIN batches AS batch ON batch.id = job.batch_id WHERE job.id = :id
+           batch.name AS batch_name,
+           coalesce((SELECT jsonb_agg(jsonb_build_object(
+               'index', index, 'bucket', bucket, 'key', key, 'content_type', content_type, 'bytes', bytes,
+               'sha256', sha256, 'width', width, 'height', height) ORDER BY index)
+               FROM outputs WHERE outputs.job_id = job.id), '[]') AS outputs
+    FROM jobs AS job LEFT JOIN batches AS batch ON batch.id = job.batch_id
+    WHERE job.id = ANY(:ids)
     """
 )
-_OUTPUTS = text(
-    "SELECT index, bucket, key, content_type, bytes, sha256, width, height FROM outputs WHERE job_id = :id "
-    "ORDER BY index"
-)
 
 
-async def event_data(connection: AsyncConnection, delivery: ClaimedDelivery) -> dict[str, Any]:
-    """The `data` member: a job with its outputs, or a batch as the HTTP API shows it. Plain JSON values."""
+async def read_events(connection: AsyncConnection, deliveries: Sequence[ClaimedDelivery]) -> Events:
+    """What each tells: a job with its outputs, or a batch as the HTTP API shows it. Plain JSON values."""
+    jobs = await _read_jobs(connection, {each.job_id for each in deliveries if each.job_id})
+    wanted = {each.batch_id for each in deliveries if each.batch_id and not each.job_id}
+    batches = await read_batches_async(connection, list(wanted)) if wanted else {}
+    return {each.id: _data(each, jobs, batches) for each in deliveries}
+
+
+def _data(
+    delivery: ClaimedDelivery, jobs: Mapping[uuid.UUID, dict[str, Any]], batches: Mapping[uuid.UUID, BatchView]
+) -> dict[str, Any]:
     if delivery.job_id:
-        return await _job(connection, delivery.job_id)
-    assert delivery.batch_id is not None, "a delivery tells of a job or of a batch"  # noqa: S101
-    batch = await read_batch_async(connection, delivery.batch_id)
-    return batch.as_json() if batch else {"id": str(delivery.batch_id)}
+        return jobs.get(delivery.job_id) or {"id": str(delivery.job_id)}  # deleted a moment ago
+    if delivery.batch_id:
+        batch = batches.get(delivery.batch_id)
+        return batch.as_json() if batch else {"id": str(delivery.batch_id)}
+    return {"endpoint_id": str(delivery.endpoint_id)}  # of a ping
 
 
-async def _job(connection: AsyncConnection, job_id: uuid.UUID) -> dict[str, Any]:
-    job = (await connection.execute(_JOB, {"id": job_id})).mappings().one()
-    outputs = (await connection.execute(_OUTPUTS, {"id": job_id})).mappings()
+async def _read_jobs(connection: AsyncConnection, ids: set[uuid.UUID]) -> dict[uuid.UUID, dict[str, Any]]:
+    if not ids:
+        return {}
+    rows = (await connection.execute(_JOBS, {"ids": list(ids)})).mappings()
+    return {row["id"]: _job(row) for row in rows}
+
+
+def _job(row: RowMapping) -> dict[str, Any]:
     data: dict[str, Any] = {
-        "id": str(job["id"]),
-        "batch": job["batch_id"] and {"id": str(job["batch_id"]), "name": job["batch_name"]},
-        "custom_id": job["custom_id"],
-        "operation": job["operation"],
-        "state": job["state"],
-        "metadata": job["metadata"],
-        "created_at": job["created_at"].isoformat(),
-        "finished_at": job["finished_at"].isoformat(),
+        "id": str(row["id"]),
+        "batch": row["batch_id"] and {"id": str(row["batch_id"]), "name": row["batch_name"]},
+        "custom_id": row["custom_id"],
+        "operation": row["operation"],
+        "state": row["state"],
+        "metadata": row["metadata"],
+        "created_at": row["created_at"].isoformat(),
+        "finished_at": row["finished_at"].isoformat(),
     }
-    if job["error_code"]:
-        return data | {"error": {"code": job["error_code"], "message": job["error_message"]}}
+    if row["error_code"]:
+        return data | {"error": {"code": row["error_code"], "message": row["error_message"]}}
     return data | {
-        "cost_usd": float(job["cost_usd"] or 0),
-        "known_subjects": job["known_subjects"] or {},
-        "outputs": [dict(output) for output in outputs],
+        "cost_usd": float(row["cost_usd"] or 0),
+        "known_subjects": row["known_subjects"] or {},
+        "outputs": row["outputs"],
     }

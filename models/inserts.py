@@ -11,6 +11,19 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 _BATCH_LOCK = 0x70686F74  # first key of the advisory locks that serialise "find or open by name"
 
+
+@dataclass(frozen=True, slots=True)
+class BatchRef:
+    """What a producer needs to know of a batch to add jobs to it."""
+
+    id: uuid.UUID
+    account_id: uuid.UUID
+    name: str
+    slug: str
+    priority: int
+    is_open: bool  # jobs may still join
+
+
 _INSERT = text(
     """
     INSERT INTO jobs (id, account_id, batch_id, custom_id, idempotency_key, operation, params, output, source,
@@ -43,6 +56,7 @@ _EXISTING = text(
         id uuid, account_id uuid, batch_id uuid, custom_id text, idempotency_key text)
     JOIN jobs AS job ON (job.batch_id = wanted.batch_id AND job.custom_id = wanted.custom_id)
                      OR (job.account_id = wanted.account_id AND job.idempotency_key = wanted.idempotency_key)
+    WHERE job.superseded_at IS NULL
     """
 ).bindparams(bindparam("jobs", type_=JSONB))
 
@@ -53,24 +67,66 @@ def existing_jobs(connection: Connection, jobs: Sequence[Mapping[str, Any]]) -> 
     return {row.wanted_id: (row.id, row.state) for row in rows}
 
 
-@dataclass(frozen=True, slots=True)
-class BatchRef:
-    """What a producer needs to know of a batch to add jobs to it."""
+# Rows of one batch as text that is passed on as it is; what they all share is bound once.
+_INSERT_READY = text(
+    """
+    INSERT INTO jobs (id, account_id, batch_id, custom_id, idempotency_key, operation, params, output, priority,
+                      webhook_url, metadata, client_request_id, estimate_usd, expires_at, due_at)
+    SELECT id, :account_id, :batch_id, custom_id, idempotency_key, operation, params, coalesce(output, :output),
+           coalesce(priority, :priority), webhook_url, coalesce(metadata, '{}'), replace(id::text, '-', ''),
+           estimate_usd, expires_at, coalesce(not_before, now())
+    FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS j (
+        id uuid, custom_id text, idempotency_key text, operation text, params jsonb, output text, priority int,
+        webhook_url text, metadata jsonb, estimate_usd numeric, expires_at timestamptz, not_before timestamptz)
+    ON CONFLICT DO NOTHING
+    """
+)
 
-    id: uuid.UUID
-    account_id: uuid.UUID
-    name: str
-    slug: str
-    priority: int
-    is_open: bool  # jobs may still join
+
+def insert_ready(connection: Connection, batch: BatchRef, rows: str, *, output: str) -> int:
+    """Queue rows of `producer.spool`, a JSON array, in a batch; how many were new.
+
+    `output`: where those go that name none.
+    """
+    shared = {"account_id": batch.account_id, "batch_id": batch.id, "priority": batch.priority, "output": output}
+    return connection.execute(_INSERT_READY, {"rows": rows, **shared}).rowcount
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A row that did not go in: its job is there by idempotency key (`is_known`), or its custom_id is taken."""
+
+    number: int
+    custom_id: str | None
+    is_known: bool
+
+
+_LEFT_OUT = text(
+    """
+    SELECT wanted.number, wanted.custom_id, known.id IS NOT NULL AS is_known
+    FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS wanted (
+        id uuid, number bigint, custom_id text, idempotency_key text)
+    LEFT JOIN jobs AS known ON known.account_id = :account_id AND known.idempotency_key = wanted.idempotency_key
+    WHERE NOT EXISTS (SELECT FROM jobs WHERE jobs.id = wanted.id)
+    ORDER BY wanted.number
+    """
+)
+
+
+def left_out(connection: Connection, batch: BatchRef, rows: str) -> list[LeftOut]:
+    """Of the rows of one `insert_ready`, in their order."""
+    found = connection.execute(_LEFT_OUT, {"rows": rows, "account_id": batch.account_id})
+    return [LeftOut(row.number, row.custom_id, row.is_known) for row in found]
 
 
 _REF = "id, account_id, name, slug, priority, closes_at IS NULL OR closes_at > now() AS is_open"
 
 _OPEN = text(
     f"""
-    INSERT INTO batches (id, account_id, name, slug, priority, budget_usd, webhook_url, webhook_events, metadata)
-    VALUES (:id, :account_id, :name, :slug, :priority, :budget_usd, :webhook_url, :webhook_events, :metadata)
+    INSERT INTO batches (id, account_id, name, slug, priority, budget_usd, webhook_url, webhook_events, webhook_digest,
+                         metadata)
+    VALUES (:id, :account_id, :name, :slug, :priority, :budget_usd, :webhook_url, :webhook_events, :webhook_digest,
+            :metadata)
     RETURNING {_REF}
     """
 ).bindparams(bindparam("webhook_events", type_=JSONB), bindparam("metadata", type_=JSONB))
@@ -87,6 +143,7 @@ def insert_batch(
     budget_usd: Decimal | None,
     webhook_url: str | None,
     webhook_events: Sequence[str],
+    webhook_digest: bool,
     metadata: Mapping[str, str],
 ) -> BatchRef:
     values = {
@@ -98,6 +155,7 @@ def insert_batch(
         "budget_usd": budget_usd,
         "webhook_url": webhook_url,
         "webhook_events": list(webhook_events),
+        "webhook_digest": webhook_digest,
         "metadata": dict(metadata),
     }
     return BatchRef(**connection.execute(_OPEN, values).mappings().one())
@@ -147,27 +205,3 @@ _CLOSE = text(
 def close_batch(connection: Connection, batch_id: uuid.UUID, *, after_s: float = 0.0) -> None:
     """No job joins any more, or none after so many seconds without another."""
     connection.execute(_CLOSE, {"id": batch_id, "after": after_s})
-
-
-# A job that no call was made for can stop at once; what may have been charged is collected.
-_CANCEL_JOBS = text(
-    """
-    UPDATE jobs SET state = 'cancelled', due_at = NULL, hold = 'idle', finished_at = now()
-    WHERE batch_id = :id
-      AND (state = 'queued' OR state = 'submitting' AND requested_at IS NULL AND hold <> 'held')
-    """
-)
-_CANCEL = text(
-    """
-    UPDATE batches SET cancelled_at = now(), closes_at = least(closes_at, now()), paused_at = NULL, paused_reason = NULL
-    WHERE id = :id AND finished_at IS NULL AND cancelled_at IS NULL
-    """
-)
-
-
-def cancel_batch(connection: Connection, batch_id: uuid.UUID) -> bool:
-    """Cancel what has not been called; whether the batch was still unfinished."""
-    is_unfinished = connection.execute(_CANCEL, {"id": batch_id}).rowcount > 0
-    if is_unfinished:
-        connection.execute(_CANCEL_JOBS, {"id": batch_id})
-    return is_unfinished

@@ -33,7 +33,13 @@ class Job(Base):
         CheckConstraint(f"{_IS_FINAL} = (finished_at IS NOT NULL)", name="final_is_finished"),
         CheckConstraint("state <> 'queued' OR requested_at IS NULL", name="queued_is_uncharged"),
         CheckConstraint("state <> 'succeeded' OR cost_usd IS NOT NULL", name="succeeded_is_charged"),
-        UniqueConstraint("batch_id", "custom_id"),
+        Index(
+            "uq_jobs_batch_id_custom_id",
+            "batch_id",
+            "custom_id",
+            unique=True,
+            postgresql_where=text("superseded_at IS NULL"),
+        ),
         UniqueConstraint("account_id", "idempotency_key"),
         Index("ix_jobs_admission", "priority", "lane_id", "due_at", "id", postgresql_where=text("state = 'queued'")),
         Index("ix_jobs_due", "due_at", postgresql_where=text(f"state IN ({quoted(WORKING_STATES)})")),
@@ -46,9 +52,11 @@ class Job(Base):
             "ix_jobs_errors",
             "batch_id",
             "error_code",
-            postgresql_where=text("state IN ('failed', 'rejected', 'expired')"),
+            postgresql_where=text("state IN ('failed', 'rejected', 'expired') AND superseded_at IS NULL"),
         ),
         Index("ix_jobs_batch_id_id", "batch_id", "id"),
+        Index("ix_jobs_remote_job_id", "remote_job_id", postgresql_where=text("state = 'running'")),
+        Index("ix_jobs_retry_of", "retry_of", postgresql_where=text("retry_of IS NOT NULL")),
     )
 
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=new_id)
@@ -72,6 +80,10 @@ class Job(Base):
     version: Mapped[int] = mapped_column(Integer, server_default=text("0"))
     attempt: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))
     claims: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))  # since a stage last wrote
+
+    generation: Mapped[int] = mapped_column(SmallInteger, server_default=text("1"))  # raised by each retry
+    retry_of: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("jobs.id"))  # the generation before
+    superseded_at: Mapped[datetime | None]  # a later generation counts for the batch now; only what it cost still does
 
     client_request_id: Mapped[str]  # Phota returns the same job for it and charges once
     requested_at: Mapped[datetime | None]  # first call that may have been charged; null while certain that none was

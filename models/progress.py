@@ -1,6 +1,7 @@
 """A batch as people and programs see it: the batch object of the contract."""
 
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
@@ -20,7 +21,7 @@ _BATCH = f"""
 """
 _ERRORS = """
     SELECT error_code AS code, max(error_message) AS message, count(*) AS count FROM jobs
-    WHERE batch_id = :id AND state IN ('failed', 'rejected', 'expired') GROUP BY error_code
+    WHERE batch_id = :id AND state IN ('failed', 'rejected', 'expired') AND superseded_at IS NULL GROUP BY error_code
     ORDER BY count(*) DESC, error_code LIMIT 5
 """
 _READ = text(_BATCH + " WHERE batch.id = :id")
@@ -86,11 +87,38 @@ def read_batch(connection: Connection, batch_id: uuid.UUID) -> BatchView | None:
     return _view(row, [dict(error) for error in connection.execute(_READ_ERRORS, {"id": batch_id}).mappings()])
 
 
-async def read_batch_async(connection: AsyncConnection, batch_id: uuid.UUID) -> BatchView | None:
-    row = (await connection.execute(_READ, {"id": batch_id})).mappings().one_or_none()
+_READ_OWN = text(_BATCH + " WHERE batch.id = :id AND batch.account_id = :account")
+
+
+def read_own_batch(
+    connection: Connection, account_id: uuid.UUID, batch_id: uuid.UUID, *, with_errors: bool = True
+) -> BatchView | None:
+    """None also for a batch of another account. Without its errors it is cheap at any size."""
+    row = connection.execute(_READ_OWN, {"id": batch_id, "account": account_id}).mappings().one_or_none()
     if row is None:
         return None
-    return _view(row, [dict(e) for e in (await connection.execute(_READ_ERRORS, {"id": batch_id})).mappings()])
+    errors = connection.execute(_READ_ERRORS, {"id": batch_id}).mappings().all() if with_errors else []
+    return _view(row, [dict(error) for error in errors])
+
+
+_READ_MANY = text(_BATCH + " WHERE batch.id = ANY(:ids)")
+_READ_MANY_ERRORS = text(
+    f"""
+    SELECT batch.id AS batch_id, error.* FROM unnest(CAST(:ids AS uuid[])) AS batch (id)
+    CROSS JOIN LATERAL ({_ERRORS.replace(":id", "batch.id")}) AS error
+    ORDER BY batch_id, count DESC, code
+    """
+)
+
+
+async def read_batches_async(connection: AsyncConnection, ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, BatchView]:
+    """As `read_batch`, for many in two statements; those that exist, by id."""
+    errors: dict[uuid.UUID, list[dict[str, Any]]] = {}
+    for row in (await connection.execute(_READ_MANY_ERRORS, {"ids": list(ids)})).mappings():
+        error = {"code": row["code"], "message": row["message"], "count": row["count"]}
+        errors.setdefault(row["batch_id"], []).append(error)
+    rows = (await connection.execute(_READ_MANY, {"ids": list(ids)})).mappings()
+    return {row["id"]: _view(row, errors.get(row["id"], [])) for row in rows}
 
 
 _FIND = text(
@@ -109,15 +137,35 @@ def find_batch(connection: Connection, account_id: uuid.UUID, word: str | None) 
     return connection.execute(statement, {"account": account_id, "word": word}).scalar_one_or_none()
 
 
-_LIST = text(_BATCH + " WHERE batch.account_id = :account ORDER BY batch.created_at DESC LIMIT :limit")
+_LIST = text(
+    _BATCH
+    + """
+    WHERE batch.account_id = :account AND (CAST(:before AS uuid) IS NULL OR batch.id < :before)
+      AND (CAST(:status AS text) IS NULL OR batch.status = :status)
+    ORDER BY batch.id DESC LIMIT :limit
+    """
+)
 
 
-def list_batches(connection: Connection, account_id: uuid.UUID, *, limit: int) -> list[BatchView]:
-    """Newest first, without their errors."""
-    return [_view(row, []) for row in connection.execute(_LIST, {"account": account_id, "limit": limit}).mappings()]
+def list_batches(
+    connection: Connection,
+    account_id: uuid.UUID,
+    *,
+    limit: int,
+    before: uuid.UUID | None = None,
+    status: BatchStatus | None = None,
+) -> list[BatchView]:
+    """Newest first, without their errors; ids are in the order of their making, so `before` is a cursor."""
+    wanted = {"account": account_id, "limit": limit, "before": before, "status": status}
+    return [_view(row, []) for row in connection.execute(_LIST, wanted).mappings()]
 
 
-_LONE = text("SELECT state, count(*) AS n FROM jobs WHERE account_id = :account AND batch_id IS NULL GROUP BY state")
+_LONE = text(
+    """
+    SELECT state, count(*) AS n FROM jobs
+    WHERE account_id = :account AND batch_id IS NULL AND superseded_at IS NULL GROUP BY state
+    """
+)
 
 
 def count_lone_jobs(connection: Connection, account_id: uuid.UUID) -> dict[str, int]:

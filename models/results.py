@@ -13,16 +13,18 @@ from models.states import JobState
 
 _PAGE = 500
 
+OUTPUTS_OF_JOB = """
+    coalesce((SELECT jsonb_agg(jsonb_build_object(
+        'index', index, 'bucket', bucket, 'key', key, 'content_type', content_type, 'bytes', bytes,
+        'sha256', sha256, 'width', width, 'height', height) ORDER BY index)
+        FROM outputs WHERE outputs.job_id = job.id), '[]')
+"""
 _JOBS = text(
-    """
+    f"""
     SELECT job.id, job.custom_id, job.operation, job.state, job.cost_usd, job.known_subjects, job.source,
-           job.error_code, job.error_message, job.created_at, job.finished_at,
-           coalesce((SELECT jsonb_agg(jsonb_build_object(
-               'index', index, 'bucket', bucket, 'key', key, 'content_type', content_type, 'bytes', bytes,
-               'sha256', sha256, 'width', width, 'height', height) ORDER BY index)
-               FROM outputs WHERE outputs.job_id = job.id), '[]') AS outputs
+           job.error_code, job.error_message, job.created_at, job.finished_at, {OUTPUTS_OF_JOB} AS outputs
     FROM jobs AS job
-    WHERE job.batch_id = :batch_id AND job.finished_at IS NOT NULL AND job.id > :after
+    WHERE job.batch_id = :batch_id AND job.finished_at IS NOT NULL AND job.superseded_at IS NULL AND job.id > :after
     ORDER BY job.id LIMIT :limit
     """
 )
@@ -60,19 +62,23 @@ class JobResult:
         return line | {"error": {"code": code, "message": self.error_message or f"the job is {self.state}"}}
 
 
+def finished_page(connection: Connection, batch_id: uuid.UUID, *, after: uuid.UUID) -> list[JobResult]:
+    """The next finished jobs behind the id `after`; an empty list: those were all."""
+    rows = connection.execute(_JOBS, {"batch_id": batch_id, "after": after, "limit": _PAGE}).mappings()
+    return [JobResult(**{**row, "state": JobState(row["state"])}) for row in rows]
+
+
 def finished_jobs(connection: Connection, batch_id: uuid.UUID) -> Iterator[JobResult]:
     """Finished jobs in the order of their making; also while the batch runs."""
     after = uuid.UUID(int=0)
-    while True:
-        rows = connection.execute(_JOBS, {"batch_id": batch_id, "after": after, "limit": _PAGE}).mappings().all()
-        for row in rows:
-            yield JobResult(**{**row, "state": JobState(row["state"])})
-        if len(rows) < _PAGE:
-            return
-        after = rows[-1]["id"]
+    while page := finished_page(connection, batch_id, after=after):
+        yield from page
+        after = page[-1].id
 
 
-_CUSTOM_IDS = text("SELECT custom_id FROM jobs WHERE batch_id = :batch_id AND custom_id IS NOT NULL")
+_CUSTOM_IDS = text(
+    "SELECT custom_id FROM jobs WHERE batch_id = :batch_id AND custom_id IS NOT NULL AND superseded_at IS NULL"
+)
 
 
 def custom_ids(connection: Connection, batch_id: uuid.UUID) -> set[str]:

@@ -55,6 +55,8 @@ def start(connection: Connection, batches: Iterable[uuid.UUID]) -> None:
     connection.execute(_START, {"ids": list(batches)})
 
 
+# Locked in a statement of its own: what a retry or a producer committed until then is counted in the next one.
+_LOCK = text("SELECT id FROM batches WHERE id = ANY(:ids) AND finished_at IS NULL FOR NO KEY UPDATE SKIP LOCKED")
 _SETTLE = text(
     f"""
     UPDATE batches SET finished_at = now(), paused_at = NULL, paused_reason = NULL, outcome = CASE
@@ -64,8 +66,7 @@ _SETTLE = text(
         WHEN progress.expired = progress.total THEN 'expired'
         ELSE 'failed' END
     FROM batch_progress AS progress
-    WHERE batches.id IN (SELECT id FROM batches WHERE id = ANY(:ids) FOR UPDATE SKIP LOCKED)
-      AND progress.batch_id = batches.id AND batches.finished_at IS NULL
+    WHERE batches.id = ANY(:ids) AND progress.batch_id = batches.id AND batches.finished_at IS NULL
       AND batches.closes_at <= now() AND {_UNFINAL} = 0 AND {_FINAL} = progress.total
     """
 )
@@ -73,4 +74,5 @@ _SETTLE = text(
 
 def settle(connection: Connection, batches: Iterable[uuid.UUID]) -> None:
     """Give those an outcome whose jobs are all final; a trigger writes the event."""
-    connection.execute(_SETTLE, {"ids": list(batches)})
+    locked = connection.execute(_LOCK, {"ids": list(batches)}).scalars().all()
+    connection.execute(_SETTLE, {"ids": locked})

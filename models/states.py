@@ -121,6 +121,14 @@ BATCH_OUTCOMES = (
 )
 
 
+class Scope(StrEnum):
+    """What an API key may do."""
+
+    READ = "read"
+    SUBMIT = "submit"
+    ADMIN = "admin"  # both, and what concerns the whole installation
+
+
 class DeliveryState(StrEnum):
     PENDING = "pending"  # stage notify moves it on
     DELIVERED = "delivered"  # the receiver answered 2xx

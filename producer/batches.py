@@ -1,17 +1,66 @@
-"""Batches: opened, joined by name, closed, cancelled."""
+"""Batches: opened, joined by name, closed; paused, resumed, cancelled, retried.
+
+BatchError
+├── NoSuchBatch       not_found
+├── BatchFinished     batch_finished: nothing is left to pause, resume or cancel
+├── BatchCancelled    batch_cancelled: a batch that was given up stays so
+└── BudgetReached     budget_reached: only more money sets it going again
+"""
+
+# ruff: noqa: N818 - the names say what happened, the tree that they are errors
 
 import re
 import uuid
-from collections.abc import Mapping, Sequence
-from decimal import Decimal
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import ROUND_CEILING, Decimal
 
 from sqlalchemy import Connection
 
-from models import DEFAULT_ACCOUNT, Priority, inserts, new_id
+from models import DEFAULT_ACCOUNT, Priority, controls, generations, inserts, new_id
+from models.claims import REQUEST_ID_AGE_S
+from models.controls import HeldBatch, Money
 from models.dispatch import notify
+from models.generations import Choice, Fate, Superseded
 from models.inserts import BatchRef
 
 LINGER_S = 60.0  # a batch joined by name closes when nothing has joined it for so long
+_MARGIN_S = 3600.0  # a job that is sent again may have to wait for the gate first
+_NO_ID = uuid.UUID(int=0)
+
+
+class BatchError(Exception):
+    """A batch is not in the state for what was asked. `code` is the one of the HTTP API; nothing was changed."""
+
+    code = "conflict"
+
+
+class NoSuchBatch(BatchError):
+    code = "not_found"
+
+
+class BatchFinished(BatchError):
+    code = "batch_finished"
+
+
+class BatchCancelled(BatchError):
+    code = "batch_cancelled"
+
+
+class BudgetReached(BatchError):
+    """Money in USD: the budget, what is spent and reserved of it, and the most that the next job can cost."""
+
+    code = "budget_reached"
+
+    def __init__(self, *, budget_usd: Decimal, used_usd: Decimal, next_usd: Decimal) -> None:
+        super().__init__(
+            f"${_cents(used_usd)} of the budget of ${_cents(budget_usd)} are used and the next job needs up to "
+            f"${_cents(next_usd)}: it takes a budget of at least ${_cents(used_usd + next_usd)}"
+        )
+        self.budget_usd = budget_usd
+        self.used_usd = used_usd
+        self.next_usd = next_usd
 
 
 def open_batch(
@@ -23,14 +72,14 @@ def open_batch(
     budget_usd: Decimal | None = None,
     webhook_url: str | None = None,
     webhook_events: Sequence[str] = (),
+    webhook_digest: bool = False,
     metadata: Mapping[str, str] | None = None,
 ) -> BatchRef:
     """A new batch; jobs join it until `close_batch`. Names may repeat, ids and slugs do not.
 
     Raise ValueError for a budget that is none.
     """
-    if budget_usd is not None and not (budget_usd.is_finite() and 0 <= budget_usd < 100_000_000):
-        raise ValueError(f"budget_usd must be between 0 and 99,999,999, not {budget_usd}")
+    _check_budget(budget_usd)
     batch_id = new_id()
     return inserts.insert_batch(
         connection,
@@ -42,6 +91,7 @@ def open_batch(
         budget_usd=budget_usd,
         webhook_url=webhook_url,
         webhook_events=webhook_events,
+        webhook_digest=webhook_digest,
         metadata=metadata or {},
     )
 
@@ -64,11 +114,129 @@ def close_batch(connection: Connection, batch: BatchRef) -> None:
     notify(connection)
 
 
-def cancel_batch(connection: Connection, batch_id: uuid.UUID) -> bool:
-    """Cancel every job that Phota was not called for; the others are collected. False: it had finished already."""
-    was_running = inserts.cancel_batch(connection, batch_id)
+def pause_batch(connection: Connection, batch_id: uuid.UUID) -> None:
+    """Admit nothing more of it; what is in flight is still collected. One that is paused stays as it is.
+
+    Raise NoSuchBatch, BatchFinished, BatchCancelled.
+    """
+    _going(_held(connection, batch_id))
+    controls.pause(connection, batch_id, reason="user")
     notify(connection)
-    return was_running
+
+
+def resume_batch(connection: Connection, batch_id: uuid.UUID, *, budget_usd: Decimal | None = None) -> None:
+    """Admit again, with a new budget if one is given. One that is not paused goes on as before.
+
+    Raise BudgetReached if it was paused for its budget and that does not cover its next job; ValueError for a budget
+    that is none; NoSuchBatch, BatchFinished, BatchCancelled.
+    """
+    _check_budget(budget_usd)
+    batch = _going(_held(connection, batch_id))
+    budget = batch.budget_usd if budget_usd is None else budget_usd
+    if batch.paused_reason == "budget" and budget is not None:
+        _check_covered(budget, controls.read_money(connection, batch_id))
+    controls.resume(connection, batch_id, budget_usd=budget_usd)
+    notify(connection)
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """Jobs that were cancelled just now, and those in flight that are, or may be, paid for and still collected."""
+
+    cancelled: int
+    in_flight: int
+
+
+def cancel_batch(connection: Connection, batch_id: uuid.UUID) -> Cancelled:
+    """Cancel every job that Phota was not called for; the others are collected. Safe to repeat until it has ended.
+
+    Raise NoSuchBatch, BatchFinished.
+    """
+    batch = _held(connection, batch_id)
+    if batch.is_finished:
+        raise BatchFinished(f"the batch has ended already: {batch.status}")
+    cancelled = controls.cancel(connection, batch_id)
+    notify(connection)
+    return Cancelled(cancelled, controls.count_in_flight(connection, batch_id))
+
+
+@dataclass(frozen=True, slots=True)
+class Retried:
+    """Numbers of jobs. `left` and `refused` by error code.
+
+    `retried`: called anew. `collected_again`: paid or perhaps paid, asked for with their old `client_request_id`, so
+    that nothing more is charged. `left`: perhaps paid, and too old to ask for; only `pay_again` calls them anew.
+    `refused`: never queued, only recorded as refused; they have to be corrected and submitted.
+    """
+
+    retried: int
+    collected_again: int
+    left: dict[str, int]
+    refused: dict[str, int]
+
+
+def retry_batch(
+    connection: Connection, batch_id: uuid.UUID, *, code: str | None = None, pay_again: bool = False
+) -> Retried:
+    """Give failed and expired jobs, or those of one error code (rejected ones too), a next generation each.
+
+    A batch that had ended runs again. `pay_again`: call anew also what may have been charged; it may be charged once
+    more. Raise NoSuchBatch, BatchCancelled.
+    """
+    if _held(connection, batch_id).is_cancelled:
+        raise BatchCancelled("the batch was cancelled; what was given up is not retried")
+    choice = Choice(code=code, pay_again=pay_again, known_for_s=REQUEST_ID_AGE_S - _MARGIN_S)
+    left = generations.count_left(connection, batch_id, choice)
+    fates = Counter(old.fate for bite in _superseded(connection, batch_id, choice) for old in bite)
+    if fates:
+        generations.reopen(connection, batch_id)
+        notify(connection)
+    return Retried(
+        retried=fates[Fate.FRESH],
+        collected_again=fates[Fate.COLLECT] + fates[Fate.RESEND],
+        left={code: jobs for fate, code, jobs in left if fate is Fate.STUCK},
+        refused={code: jobs for fate, code, jobs in left if fate is Fate.REFUSED},
+    )
+
+
+def _superseded(connection: Connection, batch_id: uuid.UUID, choice: Choice) -> Iterator[list[Superseded]]:
+    """A bite at a time, each with its next generations in the table."""
+    after = _NO_ID
+    while bite := generations.supersede(connection, batch_id, choice, after=after):
+        generations.insert_generations(connection, [(new_id(), old) for old in bite])
+        after = max(old.id for old in bite)
+        yield bite
+
+
+def _held(connection: Connection, batch_id: uuid.UUID) -> HeldBatch:
+    batch = controls.hold_batch(connection, batch_id)
+    if batch is None:
+        raise NoSuchBatch("no such batch")
+    return batch
+
+
+def _going(batch: HeldBatch) -> HeldBatch:
+    """The batch, if it is neither over nor given up."""
+    if batch.is_finished:
+        raise BatchFinished(f"the batch has ended already: {batch.status}")
+    if batch.is_cancelled:
+        raise BatchCancelled("the batch was cancelled; what is paid for is still collected")
+    return batch
+
+
+def _check_covered(budget_usd: Decimal, money: Money) -> None:
+    if money.next_usd is not None and money.used_usd + money.next_usd > budget_usd:
+        raise BudgetReached(budget_usd=budget_usd, used_usd=money.used_usd, next_usd=money.next_usd)
+
+
+def _check_budget(budget_usd: Decimal | None) -> None:
+    if budget_usd is not None and not (budget_usd.is_finite() and 0 <= budget_usd < 100_000_000):
+        raise ValueError(f"budget_usd must be between 0 and 99,999,999, not {budget_usd}")
+
+
+def _cents(usd: Decimal) -> Decimal:
+    """Rounded up: a budget of what is told must do."""
+    return usd.quantize(Decimal("0.01"), ROUND_CEILING)
 
 
 def _slug(name: str, batch_id: uuid.UUID) -> str:

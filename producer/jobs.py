@@ -1,32 +1,61 @@
 """What a producer may say of a job, checked before anything is queued."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    ValidationInfo,
+)
 from pydantic_core import PydanticCustomError
 
+from clients.addresses import url_fault
 from clients.output_keys import DEFAULT_TEMPLATE, validate_template
 from clients.phota_prices import estimate
 from clients.phota_problems import problems_of
 from clients.phota_requests import InvalidRequest, Params, Problem, Text, validate
 from clients.s3_uri import S3Uri
 from models.states import Priority
-
-LONE_TEMPLATE = "jobs/{job_id}-{index}.{ext}"
+from producer.ownership import Owner
 
 ShortText = Annotated[str, StringConstraints(min_length=1, max_length=512, pattern=r"^[^\x00-\x1f\x7f]*$")]
 
+_LONGEST_WEBHOOK_URL = 2_000  # bytes
 
-def check_webhook_url(url: str) -> str:
-    """Raise PydanticCustomError if nothing could be posted there."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username:
-        raise PydanticCustomError("bad_url", "must be an http(s):// address without a user name")
+
+def webhook_url_fault(url: str, *, allowed_hosts: Sequence[str] = ()) -> str | None:
+    """As `url_fault`; and it has to fit into an index."""
+    if len(url) > _LONGEST_WEBHOOK_URL or len(url.encode(errors="replace")) > _LONGEST_WEBHOOK_URL:
+        return f"must not be longer than {_LONGEST_WEBHOOK_URL:,} bytes"
+    return url_fault(url, allowed_hosts=allowed_hosts)
+
+
+def check_webhook_url(url: str, info: ValidationInfo) -> str:
+    """Pydantic validator; the hosts that may be private come as `allowed_hosts` in its context."""
+    reason = webhook_url_fault(url, allowed_hosts=(info.context or {}).get("allowed_hosts", ()))
+    if reason is not None:
+        raise PydanticCustomError("bad_url", reason)
     return url
+
+
+def _in_utc(moment: datetime) -> datetime:
+    """Postgres takes fewer offsets than Python."""
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise PydanticCustomError("out_of_range", "is no moment of the years 1 to 9999") from None
+
+
+Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
 
 
 class JobSpec(BaseModel):
@@ -42,8 +71,8 @@ class JobSpec(BaseModel):
     idempotency_key: ShortText | None = None
     webhook_url: Annotated[str, AfterValidator(check_webhook_url)] | None = None
     metadata: dict[Text, Text] = Field(default_factory=dict)
-    not_before: AwareDatetime | None = None
-    expires_at: AwareDatetime | None = None
+    not_before: Moment | None = None
+    expires_at: Moment | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,17 +92,47 @@ class CheckedJob:
 
 
 def check(
-    job: Mapping[str, Any], *, allowed_hosts: Sequence[str] = (), source: dict[str, Any] | None = None
+    job: Mapping[str, Any],
+    *,
+    allowed_hosts: Sequence[str] = (),
+    source: dict[str, Any] | None = None,
+    owner: Owner | None = None,
+    params_name: str = "",
 ) -> CheckedJob:
-    """Raise InvalidRequest with every problem found."""
+    """Raise InvalidRequest with every problem found, also of what `owner` may not use.
+
+    `params_name`: the field that the job's params stand in, to tell `params.image` from a field beside them.
+    """
     try:
-        spec = JobSpec.model_validate(dict(job))
+        plain = job if isinstance(job, dict) else dict(job)
+        spec = JobSpec.model_validate(plain, context={"allowed_hosts": allowed_hosts})
     except ValidationError as error:
         fields = JobSpec.model_fields
         raise InvalidRequest(problems_of(error, operation="a job", fields=fields, known=fields)) from None
-    params = validate(spec.operation, spec.params, allowed_hosts=allowed_hosts)
+    params = _params(spec, allowed_hosts, owner, params_name)
+    output = _output(spec.output)
+    if owner is not None:
+        owner.check_output(output)
     cost = estimate(params)
-    return CheckedJob(spec, params, _output(spec.output), cost.high, cost.low, source)
+    return CheckedJob(spec, params, output, cost.high, cost.low, source)
+
+
+def _params(spec: JobSpec, allowed_hosts: Sequence[str], owner: Owner | None, name: str) -> Params:
+    try:
+        params = validate(spec.operation, spec.params, allowed_hosts=allowed_hosts)
+        if owner is not None:
+            owner.check_inputs(params)
+    except InvalidRequest as error:
+        if not name:
+            raise
+        raise InvalidRequest([_below(name, problem) for problem in error.problems]) from None
+    return params
+
+
+def _below(name: str, problem: Problem) -> Problem:
+    if problem.param == "operation":  # stands beside them
+        return problem
+    return replace(problem, param=name if problem.param == "params" else f"{name}.{problem.param}")
 
 
 def _output(output: str | None) -> str | None:

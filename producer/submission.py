@@ -9,14 +9,13 @@ from typing import Any
 from sqlalchemy import Connection
 from sqlalchemy.orm import Session
 
-from clients.output_keys import DEFAULT_TEMPLATE
 from clients.phota_requests import InvalidRequest, Problem
-from clients.s3_uri import S3Uri
 from models import DEFAULT_ACCOUNT, JobState, Priority, inserts, new_id
 from models.dispatch import notify
 from models.inserts import BatchRef
 from producer.database import default_engine
-from producer.jobs import LONE_TEMPLATE, CheckedJob, check
+from producer.jobs import CheckedJob, check
+from producer.ownership import Owner, Room, owner_of
 from settings import get_settings
 
 _ROWS = 1_000  # in one statement
@@ -56,7 +55,7 @@ def submit(
     """Queue one job or many, in manifest form: `{"operation": "enhance", "params": {"image": "s3://…"}, …}`.
 
     With `session` everything happens in the caller's transaction, and nothing starts before its commit; without it, in
-    one of its own. Raise InvalidJobs, or BatchClosed, and queue nothing.
+    one of its own. Raise InvalidJobs, QueueFull or BatchClosed, and queue nothing.
     """
     several = [jobs] if isinstance(jobs, Mapping) else jobs
     checked = _check_all(several)
@@ -90,10 +89,31 @@ def insert(
     *,
     batch: BatchRef | None = None,
     account_id: uuid.UUID = DEFAULT_ACCOUNT,
+    owner: Owner | None = None,
 ) -> list[Submitted]:
-    """Queue checked jobs; those whose custom_id or idempotency key is known already are told, not queued again."""
-    rows = [_row(job, batch, account_id) for job in jobs]
-    return _insert_rows(connection, rows, batch)
+    """Queue checked jobs; those whose custom_id or idempotency key is known already are told, not queued again.
+
+    `owner`: the account, where the caller has it at hand. Raise InvalidJobs for what the account may not use,
+    QueueFull, BatchClosed: then roll back.
+    """
+    owner = owner or owner_of(connection, account_id, bucket=get_settings().s3_bucket)
+    _check_owner(jobs, owner)
+    room = Room(connection, owner.account)
+    submitted = _insert_rows(connection, [_row(job, batch, owner) for job in jobs], batch)
+    room.take(sum(each.is_new for each in submitted))
+    return submitted
+
+
+def _check_owner(jobs: Sequence[CheckedJob], owner: Owner) -> None:
+    problems: list[tuple[int, Problem]] = []
+    for index, job in enumerate(jobs):
+        try:
+            owner.check_inputs(job.params)
+            owner.check_output(job.output)
+        except InvalidRequest as error:
+            problems += [(index, problem) for problem in error.problems]
+    if problems:
+        raise InvalidJobs(problems)
 
 
 def insert_rejected(
@@ -164,15 +184,14 @@ def _storable(params: Any) -> Any:
     return params if isinstance(params, int | float | bool | None) else str(params)
 
 
-def _row(job: CheckedJob, batch: BatchRef | None, account_id: uuid.UUID) -> dict[str, Any]:
+def _row(job: CheckedJob, batch: BatchRef | None, owner: Owner) -> dict[str, Any]:
     spec = job.spec
     priority = job.priority if job.priority is not None else (batch.priority if batch else Priority.NORMAL)
-    template = DEFAULT_TEMPLATE if batch else LONE_TEMPLATE
     return {
-        **_identity(batch, account_id),
+        **_identity(batch, owner.account.id),
         **spec.model_dump(mode="json", exclude={"params", "priority", "output"}),
         "params": job.params.body(),
-        "output": job.output or str(S3Uri(get_settings().s3_bucket, template)),
+        "output": job.output or owner.default_output(in_batch=batch is not None),
         "source": job.source,
         "priority": priority,
         "estimate_usd": str(job.high_usd),

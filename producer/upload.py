@@ -10,12 +10,13 @@ from typing import Any
 from sqlalchemy import Engine
 
 from clients.image_inspector import ImageInspector
-from clients.images import BadImage
+from clients.images import BadImage, ImageInfo
 from clients.phota_requests import Operation, Problem
 from clients.s3_uri import S3Uri
 from clients.storage import Storage
 from models.inserts import BatchRef
 from producer.jobs import CheckedJob, check
+from producer.ownership import OPERATOR, Owner
 from producer.photos import Address, Photo
 from producer.submission import insert, insert_rejected
 from settings import get_settings
@@ -60,12 +61,34 @@ class Recipe:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class StoredPhoto:
+    """A photo as it lies in the bucket, upright; `bytes` and `sha256` are its own, not those of what came in."""
+
+    uri: S3Uri
+    sha256: str
+    bytes: int
+    info: ImageInfo
+
+
+def store_photo(storage: Storage, inspector: ImageInspector, owner: Owner, data: bytes) -> StoredPhoto:
+    """Look at a photo and put it among its owner's inputs, named by its content: the same one is stored once.
+
+    Raise BadImage, StorageError.
+    """
+    info, prepared = inspector.prepare_sync(data)
+    sha256 = hashlib.sha256(prepared).hexdigest()
+    uri = S3Uri(owner.bucket, owner.input_key(sha256, info.extension))
+    storage.put(uri.bucket, uri.key, prepared, content_type=info.content_type, sha256_hex=sha256)
+    return StoredPhoto(uri, sha256, len(prepared), info)
+
+
 class Uploader:
-    """Puts photos under `inputs/` of the bucket, named by their content: the same photo is uploaded once."""
+    """Puts the operator's photos into the bucket and makes jobs of them."""
 
     def __init__(self, storage: Storage, *, bucket: str, inspector: ImageInspector) -> None:
         self._storage = storage
-        self._bucket = bucket
+        self._owner = Owner(OPERATOR, bucket)
         self._inspector = inspector
 
     def upload(self, photo: Photo | Address, recipe: Recipe) -> CheckedJob | Refused:
@@ -74,22 +97,19 @@ class Uploader:
             return check(recipe.job_of(photo.url, photo.custom_id), allowed_hosts=get_settings().allowed_hosts)
         try:
             data = self._read(photo)
-            info, prepared = self._inspector.prepare_sync(data)
+            stored = store_photo(self._storage, self._inspector, self._owner, data)
         except BadImage as error:
             return Refused(photo, Problem("image", error.code, f"{photo.custom_id}: {error}"))
         except OSError as error:
             return Refused(photo, Problem("image", "unreadable", f"{photo.custom_id}: {error.strerror}"))
-        sha256 = hashlib.sha256(prepared).hexdigest()
-        key = f"inputs/{sha256}.{info.extension}"
-        self._storage.put(self._bucket, key, prepared, content_type=info.content_type, sha256_hex=sha256)
         source = {
             "path": str(photo.path),
             "bytes": len(data),
             "sha256": hashlib.sha256(data).hexdigest(),
-            "width": info.width,
-            "height": info.height,
+            "width": stored.info.width,
+            "height": stored.info.height,
         }
-        return check(recipe.job_of(str(S3Uri(self._bucket, key)), photo.custom_id), source=source)
+        return check(recipe.job_of(str(stored.uri), photo.custom_id), source=source)
 
     @staticmethod
     def _read(photo: Photo) -> bytes:

@@ -103,6 +103,10 @@ class Stack:
         command = Command(argv=tuple(argv), env=everything, cwd=cwd)
         return self._supervisor.start(name, command, restart=restart, ready=ready, timeout_seconds=timeout_seconds)
 
+    def announce(self, environment: Mapping[str, str]) -> None:
+        """Let `read_running` tell of these variables too, over those of `environment()`."""
+        self._home.publish({**self.environment(), **environment})
+
     def child(self, name: str) -> Child:
         """`postgres`, `valkey`, `s3`, or what was spawned. Raise KeyError for any other."""
         return self._supervisor.child(name)

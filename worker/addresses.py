@@ -1,22 +1,34 @@
 """Who reaches whom: policies that follow from the addresses in force."""
 
 import ipaddress
+import logging
 from urllib.parse import urlsplit
 
-from settings import Settings
+from settings import CALLBACK_PATH, Settings
 
-SIMULATED_KEY = "simulated"  # the simulated API takes any key that is not empty
-
-
-def phota_key(settings: Settings) -> str:
-    return settings.phota_api_key.get_secret_value() if settings.phota_api_key else SIMULATED_KEY
+log = logging.getLogger(__name__)
 
 
 def reaches_storage(settings: Settings) -> bool:
     """Whether Phota's servers can fetch presigned URLs: a public endpoint, or all on this machine."""
     if not settings.s3_endpoint_url:
         return True
-    return not _is_private(settings.s3_endpoint_url) or _is_private(settings.phota_root or "")
+    return not _is_private(settings.s3_endpoint_url) or reaches_private_hosts(settings)
+
+
+def reaches_private_hosts(settings: Settings) -> bool:
+    """Whether Phota's servers stand in the same network as we do."""
+    return _is_private(settings.phota_root or "")
+
+
+def callback_url(settings: Settings) -> str | None:
+    """Where Phota is asked to call back; None without an address, or for one that Phota would refuse every job for."""
+    if settings.public_url is None:
+        return None
+    if not settings.public_url.startswith("https://") and not reaches_private_hosts(settings):
+        log.warning("PHOTABATCH_PUBLIC_URL is not https://, which Phota demands: no callbacks, results are polled for")
+        return None
+    return settings.public_url + CALLBACK_PATH
 
 
 def _is_private(url: str) -> bool:

@@ -32,7 +32,7 @@ STAGES: dict[Stage, Callable[[ClaimedJob, Kit], Awaitable[Move]]] = {
 
 
 class Chunks:
-    def __init__(self, engine: AsyncEngine, kit: Kit, recorder: Recorder, leases: Leases) -> None:
+    def __init__(self, engine: AsyncEngine, kit: Kit, recorder: Recorder[Move], leases: Leases) -> None:
         self._engine = engine
         self._kit = kit
         self._recorder = recorder

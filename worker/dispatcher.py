@@ -15,8 +15,9 @@ from kombu.exceptions import OperationalError as BrokerError
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
-from models import dispatch, outbox, settle
+from models import dispatch, endpoint_leases, settle
 from models.dispatch import CHANNEL
+from models.idempotency import forget_answers
 from models.states import Stage
 from settings import Settings
 from worker.admit import admit
@@ -26,8 +27,11 @@ log = logging.getLogger(__name__)
 
 _TICK_S = 1.0  # whatever happens
 _GAP_S = 0.1  # between two ticks under load, so that messages carry chunks; the first after a rest is immediate
+_QUIET_GAP_S = 0.02  # after a tick that sent less than so many ids: there is nothing to gather
+_QUIET = 4
 _MOST = 2_000  # ids of one tick and stage
-_DELIVERIES = 500  # in messages at once
+_CHEAP_S = 0.02  # a look at endpoints that took longer is not repeated at once,
+_SHARE = 10  # but after so many times as long: a tenth of the dispatcher's time at most
 _LOST_S = 2.0  # between two looks for lost messages
 
 
@@ -44,6 +48,8 @@ class Dispatcher:
         self._broker_errors: tuple[type[Exception], ...] = (BrokerError, OSError, *driver_errors)
         self._looked_for_lost_at = 0.0
         self._settled_at = 0.0
+        self._endpoints_at = 0.0  # not looked for before
+        self._are_endpoints_few = True
 
     def stop(self, _signal: int = 0, _frame: FrameType | None = None) -> None:
         self._is_stopping = True
@@ -79,22 +85,22 @@ class Dispatcher:
         connection.commit()
         while not self._is_stopping:
             started = time.monotonic()
-            self.tick(connection)
-            time.sleep(max(0.0, _GAP_S - (time.monotonic() - started)))
+            gap_s = _QUIET_GAP_S if self.tick(connection) < _QUIET else _GAP_S
+            time.sleep(max(0.0, gap_s - (time.monotonic() - started)))
             self._sleep(connection)
 
-    def tick(self, connection: Connection) -> None:
-        """One look at everything that is due."""
+    def tick(self, connection: Connection) -> int:
+        """One look at everything that is due; how many ids it sent."""
         with connection.begin():
             dispatch.fail_poison(connection)
             due = dispatch.take_due(connection, limit=_MOST)
             due.setdefault(Stage.SUBMIT, []).extend(admit(connection, self._settings))
-            deliveries = outbox.take_due_deliveries(connection, limit=_DELIVERIES)
         for stage in (Stage.STORE, Stage.POLL, Stage.SUBMIT):  # what is paid for first
             self._send(connection, stage, due.get(stage, []))
-        self._send(connection, Stage.NOTIFY, deliveries)
         self._send_lost(connection)
         self._settle(connection)
+        endpoints = self._send_endpoints(connection)  # with what has just been settled
+        return sum(map(len, due.values())) + endpoints
 
     def _settle(self, connection: Connection) -> None:
         with connection.begin():
@@ -102,6 +108,7 @@ class Dispatcher:
             if time.monotonic() - self._settled_at > _TICK_S:
                 self._settled_at = time.monotonic()
                 changed |= settle.closed_batches(connection)
+                forget_answers(connection)
             if changed:
                 settle.start(connection, changed)
                 settle.settle(connection, changed)
@@ -115,7 +122,7 @@ class Dispatcher:
                 TASKS[stage].apply_async(([str(job_id) for job_id in chunk],), queue=stage.value)
             except self._broker_errors as error:
                 log.warning("broker away, %d messages wait: %s", len(ids) - start, type(error).__name__)
-                unsend = outbox.unsend_deliveries if stage is Stage.NOTIFY else dispatch.unsend
+                unsend = endpoint_leases.unsend_endpoints if stage is Stage.NOTIFY else dispatch.unsend
                 with connection.begin():
                     unsend(connection, ids[start:])
                 return
@@ -130,6 +137,21 @@ class Dispatcher:
                 lost = dispatch.take_lost(connection, stage, limit=_MOST) if self._is_empty(stage) else []
             self._send(connection, stage, lost)
 
+    def _send_endpoints(self, connection: Connection) -> int:
+        """Its cost grows with the endpoints that wait, of which there may be one a job: jobs come first."""
+        started = time.monotonic()
+        if started < self._endpoints_at:
+            return 0
+        with connection.begin():
+            due = endpoint_leases.take_due_endpoints(connection, limit=_MOST)
+        took_s = time.monotonic() - started
+        self._are_endpoints_few = took_s < _CHEAP_S
+        self._endpoints_at = 0.0 if self._are_endpoints_few else started + took_s * _SHARE
+        # while workers are busy or away their queue holds the first message: a second would only make it longer
+        ids = due.fresh + (due.again if due.again and self._is_empty(Stage.NOTIFY) else [])
+        self._send(connection, Stage.NOTIFY, ids)
+        return len(ids)
+
     def _is_empty(self, stage: Stage) -> bool:
         try:
             connections: Any = self._app.pool
@@ -143,7 +165,7 @@ class Dispatcher:
     def _sleep(self, connection: Connection) -> None:
         """Until something is made due, the next thing falls due, or a second has passed."""
         with connection.begin():
-            next_s = dispatch.seconds_to_next(connection)
+            next_s = dispatch.seconds_to_next(connection, with_endpoints=self._are_endpoints_few)
         timeout = _TICK_S if next_s is None else min(_TICK_S, max(0.0, next_s))
         driver = connection.connection.driver_connection
         assert driver is not None, "an open connection"  # noqa: S101

@@ -24,6 +24,8 @@ class Kit:
     spare_bucket: str  # for results that cannot be stored where the job says
     sends_links: bool  # Phota's servers reach our S3 endpoint, so presigned URLs will do for inputs
     allowed_hosts: tuple[str, ...] = ()
+    callback_url: str | None = None  # where Phota tells that a job has ended; None: it is polled for alone
+    images: httpx.AsyncClient | None = None  # fetches from allowed hosts; None where Phota's servers reach them
     failpoint: str | None = None
     random_source: random.Random = field(default_factory=random.Random)
     # bytes that a synchronous call answered with, on their way from one stage to the next

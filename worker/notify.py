@@ -1,72 +1,68 @@
-"""Stage `notify`: deliver webhook events from the outbox. Receivers see the same id on every try."""
+"""Stage `notify`: whoever holds an endpoint pumps its deliveries, beside whatever else the process does.
+
+A message is a hint that comes back at once: slow receivers never block the threads that jobs need.
+"""
 
 import asyncio
-import logging
 import uuid
 from collections.abc import Sequence
-from datetime import timedelta
 
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from clients.webhooks import Answer, deliver, next_try
-from models.events import event_data
-from models.outbox import ClaimedDelivery, DeliveryMove, claim_deliveries, record_delivery
-from models.states import DeliveryState
-from worker.failpoints import pass_point
+from models.endpoint_leases import EndpointLease, claim_endpoints, decline_endpoints
+from models.outbox import DeliveryMove, record_deliveries
 from worker.kit import Kit
+from worker.pump import IN_FLIGHT, Pump
+from worker.recorder import Recorder
 
-log = logging.getLogger(__name__)
-
-_LINK_S = 24 * 3600  # presigned links in an event; later ones come from the API
-
-
-async def notify(ids: Sequence[uuid.UUID], engine: AsyncEngine, kit: Kit) -> None:
-    """Deliver what is still pending of these; a lease that runs out brings the others back."""
-    async with engine.begin() as connection:
-        claimed = await claim_deliveries(connection, ids)
-    await asyncio.gather(*(_deliver(delivery, engine, kit) for delivery in claimed))
+PUMPS = 256  # endpoints a process holds at once
+CONNECTIONS = PUMPS * IN_FLIGHT  # to receivers: no endpoint ever waits for another's
+_PATIENCE_S = 4.0  # for what is in flight when the process stops
+_CUT_S = 3.0  # for the release of what did not end by then
 
 
-async def _deliver(delivery: ClaimedDelivery, engine: AsyncEngine, kit: Kit) -> None:
-    try:
-        async with engine.connect() as connection:
-            data = await event_data(connection, delivery)
-        for output in data.get("outputs", []):
-            output["url"] = await asyncio.to_thread(
-                kit.storage.presign, output["bucket"], output["key"], expires_s=_LINK_S
-            )
-        answer = await deliver(
-            kit.webhooks,
-            delivery.url,
-            secret=delivery.secret,
-            message_id=f"msg_{delivery.id.hex}",
-            event_type=delivery.type,
-            timestamp=delivery.created_at,
-            data=data,
-        )
-        pass_point("in_delivery", kit.failpoint)
-        async with engine.begin() as connection:
-            await record_delivery(connection, after_answer(delivery, answer, kit))
-    except SQLAlchemyError as error:
-        log.warning("delivery %s not recorded, its lease brings it back: %s", delivery.id, type(error).__name__)
-    except Exception:
-        log.exception("delivery %s", delivery.id)
-        broken = Answer(None, "internal_error", None, is_delivered=False, is_gone=False)
-        async with engine.begin() as connection:
-            await record_delivery(connection, after_answer(delivery, broken, kit))
+class Pumps:
+    """Those of this process."""
 
+    def __init__(self, engine: AsyncEngine, kit: Kit, *, most: int = PUMPS) -> None:
+        self._engine = engine
+        self._kit = kit
+        self._most = most
+        self._recorder: Recorder[DeliveryMove] = Recorder(engine, record_deliveries)
+        self._running: dict[asyncio.Task[None], Pump] = {}
+        self._claiming = asyncio.Lock()  # or several messages would fill the same room
+        self._is_stopping = False
 
-def after_answer(delivery: ClaimedDelivery, answer: Answer, kit: Kit) -> DeliveryMove:
-    """Delivered, given up, or due again by the schedule; `Retry-After` may make it later, never earlier."""
+    def __len__(self) -> int:
+        return len(self._running)
 
-    def move(state: DeliveryState, due: timedelta | None = None) -> DeliveryMove:
-        due_s = None if due is None else due.total_seconds()
-        return DeliveryMove(delivery.id, delivery.version, state, due_s, answer.http_status, answer.error)
+    async def start(self, ids: Sequence[uuid.UUID]) -> None:
+        """Hold those that still wait and pump them in the background; what there is no room for is due in a second."""
+        async with self._claiming:
+            room = 0 if self._is_stopping else self._most - len(self._running)
+            async with self._engine.begin() as connection:
+                leases = await claim_endpoints(connection, ids[:room])
+                if ids[room:]:
+                    await decline_endpoints(connection, ids[room:])
+            for lease in leases:
+                self._run(lease)
 
-    if answer.is_delivered:
-        return move(DeliveryState.DELIVERED)
-    pause = next_try(delivery.tries, kit.random_source)
-    if answer.is_gone or pause is None:
-        return move(DeliveryState.FAILED)
-    return move(DeliveryState.PENDING, max(pause, timedelta(seconds=answer.retry_after or 0)))
+    def _run(self, lease: EndpointLease) -> None:
+        pump = Pump(lease, self._engine, self._kit, self._recorder)
+        task = asyncio.create_task(pump.run())
+        self._running[task] = pump
+        task.add_done_callback(lambda done: self._running.pop(done, None))
+
+    async def stop(self, *, patience_s: float = _PATIENCE_S) -> None:
+        """Begin nothing more, let what is in flight end, and release every endpoint, due at once."""
+        async with self._claiming:
+            self._is_stopping = True
+        for pump in self._running.values():
+            pump.stop()
+        if self._running:
+            await asyncio.wait(list(self._running), timeout=patience_s)
+        cut = list(self._running)
+        for task in cut:
+            task.cancel()
+        if cut:
+            await asyncio.wait(cut, timeout=_CUT_S)

@@ -15,6 +15,7 @@ from clients.phota import (
     Uncertain,
 )
 from clients.phota_requests import InvalidRequest
+from clients.remote_images import ImageError
 from clients.storage import BucketMissing, ObjectMissing, ObjectTooLarge, StorageError
 from models.claims import ClaimedJob, Move
 from models.states import JobState
@@ -33,13 +34,17 @@ def after_error(job: ClaimedJob, error: Exception, kit: Kit) -> Move:
     """What becomes of the job; tells the dispatcher what the error says about the upstream."""
     match error:
         case InvalidRequest() if job.state is JobState.SUBMITTING:
-            return moves.reject(job, code=error.problems[0].code, message=str(error))
+            return _refused(job, code=error.problems[0].code, message=str(error))
         case PhotaError():
             return _after_phota(job, error, kit)
         case StorageError():
             return _after_storage(job, error, kit)
         case BadImage() if job.state is JobState.SUBMITTING:
-            return moves.reject(job, code=error.code, message=str(error))
+            return _refused(job, code=error.code, message=str(error))
+        case ImageError() if error.is_retryable:
+            return _again(job, kit, code=error.code, message=str(error), is_uncalled=True)
+        case ImageError():
+            return _refused(job, code=error.code, message=str(error))
         case BadImage():
             return _again(job, kit, code="bad_result", message=f"result: {error}", within_s=_DAMAGED_AGE_S)
     log.error("job %s, stage %s", job.id, job.state.stage, exc_info=error)
@@ -60,25 +65,25 @@ def _after_phota(job: ClaimedJob, error: PhotaError, kit: Kit) -> Move:
         case Uncertain():
             return _after_silence(job, error, kit)
         case Rejected():
-            return _after_refusal(job, error)
+            return _refused(job, code=error.code, message=str(error))
         case JobFailed():  # assumed free of charge, as a 504 is (docs/phota-api.md, section 4: unknown)
             return moves.fail(job, code=code, message=message, may_be_charged=False)
         case JobLost():
             return _again(job, kit, code="needs_review", message=message, within_s=_UNKNOWN_AGE_S)
-        case ResultExpired() if job.poll_url and job.request_age_s < PAID_AGE_S:
-            due_s = patience_s(job.request_age_s, random_source=kit.random_source)
+        case ResultExpired() if job.poll_url and job.collecting_age_s < PAID_AGE_S:
+            due_s = patience_s(job.collecting_age_s, random_source=kit.random_source)
             return moves.refetch(job, due_s, code=code, message=message)
         case BadResult():
             return _again(job, kit, code="bad_result", message=message, within_s=_DAMAGED_AGE_S)
     return moves.fail(job, code=code, message=message, may_be_charged=True)
 
 
-def _after_refusal(job: ClaimedJob, error: Rejected) -> Move:
-    """Refused at the first call is refused; after a call whose end is unknown it may be about that one."""
+def _refused(job: ClaimedJob, *, code: str, message: str) -> Move:
+    """Before or at the first call it is free of charge; a call whose end is unknown may have been charged."""
     if job.state is JobState.SUBMITTING and not job.is_first_request:
-        message = f"{error}; an earlier call of it was cut, and may have been charged"
+        message = f"{message}; an earlier call of it was cut, and may have been charged"
         return moves.fail(job, code="needs_review", message=message, may_be_charged=True)
-    return moves.reject(job, code=error.code, message=str(error))
+    return moves.reject(job, code=code, message=message)
 
 
 def _after_silence(job: ClaimedJob, error: Uncertain, kit: Kit) -> Move:
@@ -95,7 +100,7 @@ def _after_storage(job: ClaimedJob, error: StorageError, kit: Kit) -> Move:
     if job.state is not JobState.SUBMITTING:
         return _again(job, kit, code="storage_unavailable", message=str(error))
     if isinstance(error, ObjectMissing | BucketMissing | ObjectTooLarge):
-        return moves.reject(job, code=f"input_{error.code}", message=str(error))
+        return _refused(job, code=f"input_{error.code}", message=str(error))
     if error.is_retryable:
         due_s = kit.random_source.uniform(5.0, 15.0)
         return moves.snooze(job, due_s, code="storage_unavailable", message=str(error))
@@ -107,9 +112,9 @@ def _again(
 ) -> Move:
     """Try again: before Phota has the job so many times, after that, since it may be paid for, for so long."""
     if job.state is not JobState.SUBMITTING:
-        if job.request_age_s > within_s:
+        if job.collecting_age_s > within_s:
             return moves.fail(job, code=code, message=f"{message} (gave up)", may_be_charged=True)
-        due_s = patience_s(job.request_age_s, random_source=kit.random_source)
+        due_s = patience_s(job.collecting_age_s, random_source=kit.random_source)
         return moves.snooze(job, due_s, code=code, message=message)
     if job.attempt + 1 >= MAX_ATTEMPTS:
         is_free = is_uncalled and job.is_first_request

@@ -19,7 +19,8 @@ async def poll(job: ClaimedJob, kit: Kit) -> Move:
         return moves.fail(job, code="needs_review", message=message, may_be_charged=True)
     answer = await kit.phota.job(job.poll_url)
     pass_point("in_poll", kit.failpoint)
-    kit.sightings.looked(job.operation, job.accepted_age_s, is_done=isinstance(answer, Results))
+    if job.is_start_known:
+        kit.sightings.looked(job.operation, job.accepted_age_s, is_done=isinstance(answer, Results))
     if isinstance(answer, Results):
         return ready(job, answer, kit, cost_usd=_cost(job, answer, kit))
     if job.accepted_age_s > POLL_AGE_S:

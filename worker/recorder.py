@@ -2,29 +2,43 @@
 
 import asyncio
 import logging
+import uuid
 from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, Protocol, TypeVar
 
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.ext.asyncio import AsyncEngine
-
-from models.claims import Move, record
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 log = logging.getLogger(__name__)
 
 _MOST = 200  # moves in one statement
+DATABASE_AWAY = (OperationalError, InterfaceError, PoolTimeout, OSError)
 
 
-class Recorder:
-    """One per worker process; at most one commit at a time."""
+class _Move(Protocol):
+    @property
+    def id(self) -> uuid.UUID: ...
 
-    def __init__(self, engine: AsyncEngine) -> None:
+
+MoveT = TypeVar("MoveT", bound=_Move)
+
+
+class Recorder(Generic[MoveT]):
+    """One per worker process and kind of move; at most one commit at a time."""
+
+    def __init__(
+        self, engine: AsyncEngine, record: Callable[[AsyncConnection, Sequence[MoveT]], Awaitable[set[uuid.UUID]]]
+    ) -> None:
+        """`record` writes moves in one statement and tells the ids of those that took."""
         self._engine = engine
-        self._waiting: deque[tuple[Move, asyncio.Future[bool]]] = deque()
+        self._record = record
+        self._waiting: deque[tuple[MoveT, asyncio.Future[bool]]] = deque()
         self._writer: asyncio.Task[None] | None = None
 
-    async def write(self, move: Move) -> bool:
-        """Whether the move took; False means that the job had moved on without this worker.
+    async def write(self, move: MoveT) -> bool:
+        """Whether the move took; False means that its row had moved on without this worker.
 
         Does not give up while the database is away: the fence makes a late write harmless, and what a call has cost
         must not be forgotten. After a commit whose answer was lost a second try may say False though the first took.
@@ -43,14 +57,14 @@ class Recorder:
             except Exception as error:
                 await self._one_by_one(batch, error)
 
-    async def _commit(self, batch: list[tuple[Move, asyncio.Future[bool]]]) -> None:
+    async def _commit(self, batch: list[tuple[MoveT, asyncio.Future[bool]]]) -> None:
         pause_s = 0.1
         while True:
             try:
                 async with self._engine.begin() as connection:
-                    took = await record(connection, [move for move, _ in batch])
+                    took = await self._record(connection, [move for move, _ in batch])
                 break
-            except (OperationalError, InterfaceError, PoolTimeout, OSError) as error:
+            except DATABASE_AWAY as error:
                 log.warning("database away, %d transitions wait: %s", len(batch), type(error).__name__)
                 await asyncio.sleep(pause_s)
                 pause_s = min(2.0, pause_s * 2)
@@ -58,7 +72,7 @@ class Recorder:
             if not done.done():
                 done.set_result(move.id in took)
 
-    async def _one_by_one(self, batch: list[tuple[Move, asyncio.Future[bool]]], error: Exception) -> None:
+    async def _one_by_one(self, batch: list[tuple[MoveT, asyncio.Future[bool]]], error: Exception) -> None:
         """One row that the database refuses must not take the others with it."""
         if len(batch) == 1:
             log.error("transition refused by the database", exc_info=error)

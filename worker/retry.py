@@ -11,7 +11,6 @@ from dataclasses import dataclass
 BASE_S = 2.0
 CAP_S = 60.0
 MAX_ATTEMPTS = 8  # with full jitter about two minutes in the mean, four at most
-REQUEST_ID_AGE_S = 24 * 3600.0  # beyond it nobody promises that Phota still knows a client_request_id
 POLL_AGE_S = 30 * 60.0  # a job is given up; measured calls end within 100 s, the synchronous limit was 600 s
 PAID_AGE_S = 24 * 3600.0  # so long what is paid for is fetched and stored again; result URLs live 24 h
 

@@ -18,21 +18,24 @@ from clients.http import new_http_client
 from clients.image_inspector import ImageInspector
 from clients.phota import CALL_SECONDS, PhotaClient
 from clients.storage import Storage
+from models.claims import record
 from models.engine import new_async_engine
 from models.states import Stage
 from settings import Settings
-from worker.addresses import phota_key, reaches_storage
+from worker.addresses import callback_url, reaches_private_hosts, reaches_storage
 from worker.chunks import Chunks
 from worker.kit import Kit
 from worker.leases import Leases
-from worker.notify import notify
+from worker.notify import CONNECTIONS, Pumps
+from worker.open_files import allow_open_files
 from worker.recorder import Recorder
 from worker.sightings import Sightings
 
 log = logging.getLogger(__name__)
 
 _CONNECTIONS = 4  # to Postgres: one writes transitions, the others claim and keep
-_WEBHOOKS = 64  # deliveries in flight
+_IMAGES = 16  # fetched at once from hosts that Phota does not reach
+_FILES = 4096  # connections above all: receivers, Phota, S3; many systems allow a process 1024 by default
 _STOP_S = 8.0  # to hand back what is in hand; whoever waits for the process gives it 10 s
 _SYNC_STOP_S = CALL_SECONDS + 10.0  # a synchronous call is paid for: it is waited for, not handed back
 
@@ -49,6 +52,7 @@ class Runtime:
         self._is_stopping = False
 
     def start(self) -> None:
+        allow_open_files(_FILES)
         self._thread.start()
         asyncio.run_coroutine_threadsafe(self._boot(), self._loop).result(timeout=30)
 
@@ -58,12 +62,13 @@ class Runtime:
         assert settings.phota_root is not None, "checked by the command line"  # noqa: S101
         self._engine = new_async_engine(settings.database_url.get_secret_value(), connections=_CONNECTIONS)
         self._http = new_http_client(connections=settings.threads * settings.chunk)
-        self._webhooks = new_http_client(connections=_WEBHOOKS, allowed_hosts=settings.allowed_hosts)
+        self._webhooks = new_http_client(connections=CONNECTIONS, allowed_hosts=settings.allowed_hosts)
+        self._images = new_http_client(connections=_IMAGES, allowed_hosts=settings.allowed_hosts)
         self._inspector = ImageInspector()
         sightings = Sightings(self._engine)
         leases = Leases(self._engine)
         self._kit = Kit(
-            phota=PhotaClient(self._http, base_url=settings.phota_root, api_key=phota_key(settings)),
+            phota=PhotaClient(self._http, base_url=settings.phota_root, api_key=settings.phota_key),
             storage=Storage.from_settings(settings),
             webhooks=self._webhooks,
             inspector=self._inspector,
@@ -72,15 +77,21 @@ class Runtime:
             spare_bucket=settings.s3_bucket,
             sends_links=reaches_storage(settings),
             allowed_hosts=tuple(settings.allowed_hosts),
+            callback_url=callback_url(settings),
+            images=None if reaches_private_hosts(settings) else self._images,
             failpoint=settings.failpoint,
         )
-        self._chunks = Chunks(self._engine, self._kit, Recorder(self._engine), leases)
+        self._chunks = Chunks(self._engine, self._kit, Recorder(self._engine, record), leases)
+        self._pumps = Pumps(self._engine, self._kit)
         self._background = [self._loop.create_task(sightings.run()), self._loop.create_task(leases.run())]
 
     def work(self, stage: Stage, ids: Sequence[uuid.UUID]) -> None:
-        """Block the calling thread until every job of the chunk has moved on or was handed back."""
-        coroutine = notify(ids, self._engine, self._kit) if stage is Stage.NOTIFY else self._chunks.work(stage, ids)
-        self._wait(asyncio.run_coroutine_threadsafe(self._track(coroutine), self._loop))
+        """Block the calling thread until every job of the chunk has moved on or was handed back.
+
+        Endpoints are only taken in hand: their deliveries go on in the background.
+        """
+        coroutine = self._pumps.start(ids) if stage is Stage.NOTIFY else self._track(self._chunks.work(stage, ids))
+        self._wait(asyncio.run_coroutine_threadsafe(coroutine, self._loop))
 
     def _wait(self, future: Future[None]) -> None:
         try:
@@ -108,6 +119,8 @@ class Runtime:
         asyncio.run_coroutine_threadsafe(self._hand_back(), self._loop)
 
     async def _hand_back(self) -> None:
+        if not self._is_stopping:
+            self._stopping = self._loop.create_task(self._pumps.stop())
         self._is_stopping = True
         if not self._kit.is_sync:
             for task in self._work:
@@ -125,10 +138,12 @@ class Runtime:
         await self._hand_back()
         if self._work:
             await asyncio.wait(self._work, timeout=_SYNC_STOP_S if self._kit.is_sync else _STOP_S)
+        await self._stopping
         for task in self._background:
             task.cancel()
         await asyncio.wait(self._background, timeout=2)
         await asyncio.to_thread(self._inspector.close)
         await self._http.aclose()
         await self._webhooks.aclose()
+        await self._images.aclose()
         await self._engine.dispose()

@@ -4,17 +4,19 @@ import asyncio
 import base64
 from contextlib import nullcontext
 from decimal import Decimal
+from urllib.parse import urlsplit
 
+from clients.addresses import AllowedHosts
 from clients.images import BadImage
 from clients.phota import Results
 from clients.phota_prices import settled
 from clients.phota_requests import Params, images_of, validate, with_images
+from clients.remote_images import fetch_image
 from clients.s3_uri import S3Uri
-from models.claims import ClaimedJob, Move
+from models.claims import REQUEST_ID_AGE_S, ClaimedJob, Move
 from worker import moves
 from worker.failpoints import pass_point
 from worker.kit import Kit
-from worker.retry import REQUEST_ID_AGE_S
 
 _LINK_S = 3600  # Phota fetches an input within its own limit of minutes
 _MAX_INPUT = 64 * 2**20  # bytes, inlined as base64
@@ -40,11 +42,18 @@ async def submit(job: ClaimedJob, kit: Kit) -> Move:
 
 
 def _is_inlined(params: Params, kit: Kit) -> bool:
-    return not kit.sends_links and any(image.startswith("s3://") for image in images_of(params))
+    return any(_is_ours_to_read(image, kit) for image in images_of(params))
+
+
+def _is_ours_to_read(image: str, kit: Kit) -> bool:
+    """Whether Phota's servers cannot fetch it: in an S3, or on a host that the operator named, in our own network."""
+    if image.startswith("s3://"):
+        return not kit.sends_links
+    return kit.images is not None and AllowedHosts(kit.allowed_hosts).names(urlsplit(image).hostname or "")
 
 
 async def _hand_over(job: ClaimedJob, params: Params, kit: Kit) -> Move:
-    handle = await kit.phota.submit(params, client_request_id=job.client_request_id)
+    handle = await kit.phota.submit(params, client_request_id=job.client_request_id, callback_url=kit.callback_url)
     return moves.submitted(job, handle, look_in_s=kit.sightings.first_look_s(job.operation))
 
 
@@ -61,17 +70,24 @@ def ready(job: ClaimedJob, results: Results, kit: Kit, *, cost_usd: Decimal) -> 
 
 
 async def _reachable(params: Params, kit: Kit) -> Params:
-    """`s3://` inputs as presigned links where Phota's servers can reach the endpoint, else as base64."""
+    """Images as links where Phota's servers can reach them (presigned for `s3://`), else as base64."""
     return with_images(params, list(await asyncio.gather(*(_reference(image, kit) for image in images_of(params)))))
 
 
 async def _reference(image: str, kit: Kit) -> str:
+    if _is_ours_to_read(image, kit):
+        return (await asyncio.to_thread(base64.b64encode, await _bytes_of(image, kit))).decode()
     if not image.startswith("s3://"):
         return image
     uri = S3Uri.parse(image)
-    if kit.sends_links:
-        return await asyncio.to_thread(kit.storage.presign, uri.bucket, uri.key, expires_s=_LINK_S)
+    return await asyncio.to_thread(kit.storage.presign, uri.bucket, uri.key, expires_s=_LINK_S)
+
+
+async def _bytes_of(image: str, kit: Kit) -> bytes:
+    if kit.images is not None and not image.startswith("s3://"):
+        return await fetch_image(kit.images, image, max_bytes=_MAX_INPUT)
+    uri = S3Uri.parse(image)
     data = await asyncio.to_thread(kit.storage.get, uri.bucket, uri.key, max_bytes=_MAX_INPUT)
     if not data:
         raise BadImage("empty_file", f"{image} has no bytes")
-    return (await asyncio.to_thread(base64.b64encode, data)).decode()
+    return data

@@ -68,6 +68,14 @@ class Fleet:
         self.environment["PHOTABATCH_PHOTA_BASE_URL"] = f"{self.phota.base_url}/v1/phota"
         self._spawn("simulator", "--port", str(port), *options, ready=self._answers)
 
+    def start_api(self) -> str:
+        """The HTTP API, which Phota calls back too; its address. Start it before the workers: they tell Phota of it."""
+        port = self._stack.port(f"api-{self._number}", preferred=18900)
+        url = f"http://127.0.0.1:{port}"
+        self.environment["PHOTABATCH_PUBLIC_URL"] = url
+        self._spawn("api", "--port", str(port), ready=lambda: _is_up(f"{url}/healthz"))
+        return url
+
     def start(self, *, workers: int = 2, dispatchers: int = 1, **environment: str) -> None:
         for _ in range(dispatchers):
             self._spawn("dispatcher", **environment)
@@ -90,10 +98,7 @@ class Fleet:
         return [child for child in map(self._stack.child, names) if child.is_alive][number]
 
     def _answers(self) -> bool:
-        try:
-            return self.phota.get("/_sim/config").status_code == 200
-        except httpx.HTTPError:
-            return False
+        return _is_up(f"{self.phota.base_url}/_sim/config")
 
     def configure(self, **behaviour: Any) -> None:
         """Change how the simulated Phota behaves from now on."""
@@ -134,6 +139,13 @@ class Fleet:
         get_settings.cache_clear()
         self._stack.stop_children(*self._names)
         self.phota.close()
+
+
+def _is_up(url: str) -> bool:
+    try:
+        return httpx.get(url, trust_env=False).status_code == 200
+    except httpx.HTTPError:
+        return False
 
 
 @pytest.fixture

@@ -17,6 +17,11 @@ from models.states import Stage
 from producer.batches import open_batch
 from producer.jobs import CheckedJob, check
 from producer.submission import insert
+from tests.integration import api_fixtures
+
+api_settings, api_app, live_api = api_fixtures.api_settings, api_fixtures.api_app, api_fixtures.live_api
+api, second_api, read_only_api = api_fixtures.api, api_fixtures.second_api, api_fixtures.read_only_api
+second_account = api_fixtures.second_account
 
 
 def photo(custom_id: str | None = None, **fields: Any) -> CheckedJob:

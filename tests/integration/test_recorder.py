@@ -4,7 +4,7 @@ import asyncio
 
 from sqlalchemy import Engine, text
 
-from models.claims import ClaimedJob, Move
+from models.claims import ClaimedJob, Move, record
 from models.engine import new_async_engine
 from models.states import JobState, Stage
 from tests.integration.conftest import Run, add_batch, admit_all, claimed
@@ -20,7 +20,7 @@ def test_moves_of_one_moment_share_a_commit(database_url: str, engine: Engine, r
     jobs = claimed(run, Stage.SUBMIT, admit_all(engine))
 
     async def go() -> list[bool]:
-        recorder = Recorder(new_async_engine(database_url, connections=1))
+        recorder = Recorder(new_async_engine(database_url, connections=1), record)
         return await asyncio.gather(*(recorder.write(failed(job)) for job in jobs))
 
     assert asyncio.run(go()) == [True] * 20
@@ -35,7 +35,7 @@ def test_a_row_that_the_database_refuses_does_not_take_the_others_with_it(
     good, bad, other = claimed(run, Stage.SUBMIT, admit_all(engine))
 
     async def go() -> list[bool | BaseException]:
-        recorder = Recorder(new_async_engine(database_url, connections=1))
+        recorder = Recorder(new_async_engine(database_url, connections=1), record)
         moves = [failed(good), failed(bad, error_message="a NUL: \0"), failed(other)]
         return await asyncio.gather(*(recorder.write(move) for move in moves), return_exceptions=True)
 
@@ -51,7 +51,7 @@ def test_a_write_outlasts_a_pool_without_a_free_connection(database_url: str, en
     async def go() -> bool:
         pool = new_async_engine(database_url, connections=1)
         pool.pool._timeout = 0.2  # type: ignore[attr-defined]  half a minute otherwise
-        recorder = Recorder(pool)
+        recorder = Recorder(pool, record)
         async with pool.connect():
             write = asyncio.create_task(recorder.write(failed(job)))
             await asyncio.sleep(1)

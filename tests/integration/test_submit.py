@@ -8,7 +8,9 @@ from sqlalchemy.orm import Session
 
 from models.states import JobState
 from producer.batches import close_batch, join_batch, open_batch
+from producer.ownership import QueueFull
 from producer.submission import BatchClosed, InvalidJobs, submit
+from tests.integration.api_fixtures import new_account
 
 JOB: dict[str, Any] = {"operation": "enhance", "params": {"image": "s3://photos/1.jpg"}}
 
@@ -89,3 +91,15 @@ def test_defaults_are_written_down_not_left_to_phota(engine: Engine) -> None:
         submit(JOB, session=connection)
         params = connection.scalar(text("SELECT params FROM jobs"))
     assert params == {"image": "s3://photos/1.jpg", "output_format": "jpg", "num_output_images": 1}
+
+
+def test_an_account_submits_what_it_may_name_and_no_more_than_it_may_have_waiting(engine: Engine) -> None:
+    account = new_account(engine, "small", queue_limit=1, s3_prefixes=("s3://photos/mine/",))
+    mine = JOB | {"params": {"image": "s3://photos/mine/1.jpg"}}
+    with engine.begin() as connection:
+        with pytest.raises(InvalidJobs, match="must be below"):
+            submit(JOB, session=connection, account_id=account.id)
+        assert submit(mine, session=connection, account_id=account.id)[0].is_new
+    with engine.connect() as connection, pytest.raises(QueueFull):
+        submit(mine, session=connection, account_id=account.id)
+    assert count(engine) == 1

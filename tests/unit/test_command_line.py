@@ -76,3 +76,17 @@ def test_workers_need_an_address(run: Run) -> None:
     code, told = run("worker")
     assert code == 7
     assert "PHOTABATCH_DATABASE_URL and PHOTABATCH_BROKER_URL not set" in told
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["pause"], "Missing argument 'BATCH'"),
+        (["resume", "trip", "--budget", "lots"], "'lots' is not a sum of money"),
+        (["resume", "trip", "--budget", "-1"], "is not between 0"),
+        (["retry", "trip", "--code"], "requires an argument"),
+    ],
+)
+def test_a_control_needs_its_batch_and_its_figures(run: Run, words: list[str], message: str) -> None:
+    code, told = run(*words)
+    assert (code, message in told) == (2, True), told

@@ -18,6 +18,8 @@ from clients.phota import (
     Throttled,
     Uncertain,
 )
+from clients.phota_problems import InvalidRequest, Problem
+from clients.remote_images import ImageMissing, ImageRefused, ImageUnavailable
 from clients.storage import AccessDenied, ObjectMissing, StorageUnavailable
 from models.claims import ClaimedJob, Move
 from models.states import JobState
@@ -88,6 +90,9 @@ def lost(is_sent: bool) -> Uncertain:
         (Rejected("forbidden", code="content_moderation"), JobState.REJECTED, 0),
         (BadImage("empty_file", "no bytes"), JobState.REJECTED, 0),
         (ObjectMissing("s3://a/b"), JobState.REJECTED, 0),
+        (ImageMissing("https://a/b answered 404"), JobState.REJECTED, 0),
+        (ImageRefused("https://a/b"), JobState.REJECTED, 0),
+        (ImageUnavailable("https://a/b answered 503"), JobState.QUEUED, 1),
         (StorageUnavailable("down"), JobState.QUEUED, 0),
         (AccessDenied("no"), JobState.QUEUED, 1),
         (RuntimeError("a bug"), JobState.SUBMITTING, 1),
@@ -121,12 +126,33 @@ def test_what_is_paid_for_is_not_given_up_by_count(state: JobState, error: Excep
 
 @pytest.mark.parametrize("error", [lost(is_sent=True), StorageUnavailable("down"), RuntimeError("a bug")])
 def test_after_a_day_it_is_given_up_and_counts_as_spent(error: Exception) -> None:
-    move = outcome(job(JobState.RUNNING, request_age_s=PAID_AGE_S + 1), error)
+    age_s = PAID_AGE_S + 1
+    move = outcome(job(JobState.RUNNING, request_age_s=age_s, accepted_age_s=age_s), error)
     assert (move.state, move.cost_usd) == (JobState.FAILED, HIGH)
 
 
-def test_a_refusal_after_a_cut_call_needs_a_person() -> None:
-    move = outcome(job(is_first_request=False), Rejected("conflict", code="conflict"))
+def test_what_a_retry_asks_for_again_gets_its_time_anew() -> None:
+    move = outcome(job(JobState.STORING, request_age_s=3 * PAID_AGE_S, accepted_age_s=60), StorageUnavailable("down"))
+    assert move.state is JobState.STORING
+
+
+def test_a_synchronous_result_is_given_up_by_the_age_of_its_call() -> None:
+    move = outcome(job(JobState.STORING, request_age_s=PAID_AGE_S + 1, accepted_age_s=0), StorageUnavailable("down"))
+    assert move.state is JobState.FAILED
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        Rejected("conflict", code="conflict"),
+        InvalidRequest([Problem("image", "bad_url", "image: is not public")]),
+        BadImage("empty_file", "no bytes"),
+        ObjectMissing("s3://a/b"),
+        ImageMissing("https://a/b answered 404"),
+    ],
+)
+def test_a_refusal_after_a_cut_call_needs_a_person(error: Exception) -> None:
+    move = outcome(job(is_first_request=False), error)
     assert (move.state, move.error_code, move.cost_usd) == (JobState.FAILED, "needs_review", HIGH)
 
 
@@ -153,6 +179,7 @@ def test_a_job_that_phota_gave_up_costs_nothing() -> None:
     assert (move.state, move.cost_usd) == (JobState.FAILED, None)
 
 
-def test_tries_end() -> None:
-    move = outcome(job(attempt=MAX_ATTEMPTS - 1), lost(is_sent=True))
-    assert (move.state, move.cost_usd) == (JobState.FAILED, HIGH)
+@pytest.mark.parametrize(("error", "cost"), [(lost(is_sent=True), HIGH), (ImageUnavailable("away"), None)])
+def test_tries_end(error: Exception, cost: Decimal | None) -> None:
+    move = outcome(job(attempt=MAX_ATTEMPTS - 1), error)
+    assert (move.state, move.cost_usd) == (JobState.FAILED, cost)

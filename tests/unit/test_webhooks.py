@@ -10,27 +10,29 @@ from typing import Any
 
 import httpx
 import pytest
-from standardwebhooks import Webhook
+from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from clients import webhooks
 from clients.http import new_http_client
 from clients.webhooks import Answer, deliver, next_try
 
 SECRET = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"
+OTHER = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 HAPPENED = datetime(2026, 5, 1, 14, 30, tzinfo=timezone(timedelta(hours=2)))
 DELIVERED = Answer(200, None, None, is_delivered=True, is_gone=False)
 
 Receiver = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
-async def tell(http: httpx.AsyncClient, url: str = "https://hooks.example/in", secret: str = SECRET) -> Answer:
+async def tell(http: httpx.AsyncClient, url: str = "https://hooks.example/in", *secrets: str) -> Answer:
     event: dict[str, Any] = {"event_type": "job.succeeded", "timestamp": HAPPENED, "data": {"id": "j1", "name": "Zoë"}}
-    return await deliver(http, url, secret=secret, message_id="msg_1", **event)
+    return await deliver(http, url, secrets=secrets or (SECRET,), message_id="msg_1", **event)
 
 
-def answered(answer: httpx.Response | Callable[[httpx.Request], httpx.Response]) -> Answer:
+def answered(answer: httpx.Response | Callable[[httpx.Request], httpx.Response], *secrets: str) -> Answer:
     handler = answer if callable(answer) else lambda _: answer
-    return asyncio.run(tell(httpx.AsyncClient(transport=httpx.MockTransport(handler))))
+    http = httpx.AsyncClient(transport=httpx.MockTransport(handler))
+    return asyncio.run(tell(http, "https://hooks.example/in", *secrets))
 
 
 def test_a_receiver_can_verify_what_it_gets() -> None:
@@ -41,6 +43,15 @@ def test_a_receiver_can_verify_what_it_gets() -> None:
     assert body == b'{"type":"job.succeeded","timestamp":"2026-05-01T12:30:00Z","data":{"id":"j1","name":"Zo\\u00eb"}}'
     assert json.loads(body)["data"]["name"] == "Zoë"
     assert (seen[0].headers["webhook-id"], seen[0].headers["content-type"]) == ("msg_1", "application/json")
+
+
+def test_every_live_secret_signs_and_no_other_verifies() -> None:
+    seen: list[httpx.Request] = []
+    answered(lambda request: seen.append(request) or httpx.Response(200), SECRET, OTHER)
+    for secret in (SECRET, OTHER):
+        Webhook(secret).verify(seen[0].content, dict(seen[0].headers))
+    with pytest.raises(WebhookVerificationError, match="No matching signature"):
+        Webhook(f"{SECRET[:-4]}AAAA").verify(seen[0].content, dict(seen[0].headers))
 
 
 def test_the_signature_is_the_one_of_the_specification() -> None:
@@ -139,7 +150,7 @@ def test_a_useless_url_is_no_exception(url: str) -> None:
 @pytest.mark.parametrize("secret", ["", "whsec_", "whsec_é", "whsec_a"])
 def test_a_useless_secret_is_our_own_fault(secret: str) -> None:
     with pytest.raises(ValueError, match="whsec_ and base64"):
-        asyncio.run(tell(httpx.AsyncClient(), secret=secret))
+        asyncio.run(tell(httpx.AsyncClient(), "https://hooks.example/in", SECRET, secret))
 
 
 def test_tries_follow_the_contract_with_jitter() -> None:

@@ -1,0 +1,87 @@
+"""The application: its routes, and what they stand on while it runs."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+from anyio import CapacityLimiter
+from fastapi import FastAPI
+
+from api import (
+    batches,
+    callbacks,
+    controls,
+    dashboard,
+    estimates,
+    health,
+    jobs,
+    metrics,
+    openapi_document,
+    problems,
+    results,
+    uploads,
+)
+from api.health import Services
+from api.metering import Metering
+from api.metrics import Metrics
+from clients.http import new_http_client
+from clients.image_inspector import ImageInspector
+from clients.phota import PhotaClient
+from clients.storage import Storage
+from models.engine import new_engine
+from producer.callbacks import CallbackSecrets
+from settings import Settings
+
+_CONNECTIONS = 10  # to Postgres; five more at a peak
+_ROUTERS = (
+    jobs,
+    batches,
+    controls,
+    results,
+    estimates,
+    uploads,
+    callbacks,
+    health,
+    metrics,
+    dashboard,
+    openapi_document,
+)
+
+
+def new_app(settings: Settings) -> FastAPI:
+    """Nothing connects before it starts."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        assert settings.database_url is not None, "checked by the command line"  # noqa: S101
+        app.state.settings = settings
+        app.state.engine = new_engine(settings.database_url.get_secret_value(), connections=_CONNECTIONS)
+        app.state.storage = Storage.from_settings(settings)
+        app.state.inspector = ImageInspector()
+        app.state.upload_slots = CapacityLimiter(uploads.AT_ONCE)
+        app.state.services = Services(app.state.engine, app.state.storage, settings)
+        app.state.callbacks = None
+        async with new_http_client(connections=4) as http:
+            if settings.phota_root is not None:
+                phota = PhotaClient(http, base_url=settings.phota_root, api_key=settings.phota_key)
+                app.state.callbacks = CallbackSecrets(phota.webhook_secret)
+            yield
+        app.state.inspector.close()
+        app.state.engine.dispose()
+
+    app = FastAPI(
+        title="photabatch",
+        version=version("photabatch"),
+        lifespan=lifespan,
+        openapi_url=None,  # served by `api.openapi_document`, which asks for a key
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    app.state.metrics = Metrics()
+    app.state.is_stopping = False
+    app.add_middleware(Metering, meters=app.state.metrics.meters)
+    problems.install(app)
+    for module in _ROUTERS:
+        app.include_router(module.router)
+    return app

@@ -1,0 +1,94 @@
+"""The dashboard: one page for people, which asks the same routes as programs do."""
+
+import base64
+import hashlib
+import ipaddress
+import re
+from collections.abc import Callable, Coroutine
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from fastapi import APIRouter, Request
+from fastapi.responses import HTMLResponse
+from fastapi.routing import APIRoute
+from starlette.responses import Response
+
+from api.keys import Reader
+from api.openapi import ERRORS
+from api.problems import Problem
+from settings import Settings
+
+_PAGE = (Path(__file__).parent / "dashboard.html").read_text(encoding="utf-8")
+_AWS = "https://*.amazonaws.com"
+
+
+class _Challenging(APIRoute):
+    """Here browsers are asked for a key; elsewhere a challenge would open their dialog over a page that is shown."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handler = super().get_route_handler()
+
+        async def challenging(request: Request) -> Response:
+            try:
+                return await handler(request)
+            except Problem as problem:
+                if problem.status == HTTPStatus.UNAUTHORIZED:
+                    problem.headers["WWW-Authenticate"] = 'Basic realm="photabatch", charset="UTF-8"'
+                raise
+
+        return challenging
+
+
+router = APIRouter(tags=["operation"], route_class=_Challenging)
+
+
+def _hash_of(tag: str) -> str:
+    inline = re.search(rf"<{tag}>(.*?)</{tag}>", _PAGE, re.DOTALL)
+    assert inline is not None, "the page is part of this program"  # noqa: S101
+    return f"'sha256-{base64.b64encode(hashlib.sha256(inline[1].encode()).digest()).decode()}'"
+
+
+_POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        f"script-src {_hash_of('script')}",
+        f"style-src {_hash_of('style')}",
+        "connect-src 'self'",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+    )
+)
+_HEADERS = {
+    "Cache-Control": "no-store",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+
+
+def _picture_sources(settings: Settings) -> str:
+    """Where the presigned addresses of outputs lead."""
+    if not settings.s3_endpoint_url:
+        return _AWS
+    parts = urlsplit(settings.s3_endpoint_url)
+    origin = f"{parts.scheme}://{parts.netloc}"
+    return origin if _is_address(parts.hostname or "") else f"{origin} {parts.scheme}://*.{parts.netloc}"
+
+
+def _is_address(host: str) -> bool:
+    """No bucket can stand in front of it."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return host == "localhost"
+    return True
+
+
+@router.get("/", summary="Dashboard", response_class=HTMLResponse, responses=ERRORS)
+def read_dashboard(request: Request, _: Reader) -> HTMLResponse:
+    """Batches as they move, in a browser; it asks for a key (any user name, the key as password)."""
+    sources = _picture_sources(request.app.state.settings)
+    return HTMLResponse(_PAGE, headers={**_HEADERS, "Content-Security-Policy": f"{_POLICY}; img-src data: {sources}"})

@@ -1,0 +1,122 @@
+"""Bodies and options that the API takes; the examples are those of Phota's documentation."""
+
+from decimal import Decimal
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SkipValidation, WithJsonSchema
+from pydantic.config import JsonDict
+from pydantic_core import PydanticCustomError
+
+from clients.phota_requests import Edit, Enhance, Generate, Operation, Remix, Text
+from models.events import EVENT_TYPES
+from producer.jobs import JobSpec, ShortText, check_webhook_url
+
+MAX_JOBS = 10_000  # of one JSON body
+
+ENHANCE: JsonDict = {
+    "operation": "enhance",
+    "custom_id": "trip/1.jpg",
+    "params": {
+        "image": "https://example.com/photo.jpg",
+        "profile_ids": ["abc123"],
+        "num_output_images": 2,
+        "output_format": "jpg",
+    },
+}
+EDIT: JsonDict = {
+    "operation": "edit",
+    "custom_id": "trip/2.jpg",
+    "params": {
+        "prompt": "Make [[abc123]] smile wider",
+        "images": ["https://example.com/photo.jpg"],
+        "profile_ids": ["abc123"],
+        "base_model": "nb2",
+        "aspect_ratio": "1:1",
+        "resolution": "4K",
+        "num_output_images": 2,
+        "output_format": "jpg",
+    },
+}
+GENERATE: JsonDict = {
+    "operation": "generate",
+    "params": {
+        "prompt": "A professional headshot of [[abc123]] in a modern office",
+        "base_model": "nb2",
+        "num_output_images": 4,
+        "output_format": "jpg",
+    },
+}
+BATCH: JsonDict = {"name": "trip", "budget_usd": 20, "jobs": [ENHANCE, EDIT, GENERATE]}
+
+
+class JobBody(JobSpec):
+    """One call to Phota: its operation, Phota's own `params`, and what photabatch does with it."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [ENHANCE, EDIT, GENERATE]})
+
+    operation: Operation
+    params: Enhance | Edit | Generate | Remix = Field(description="Phota's own fields, as the operation takes them.")  # type: ignore[assignment]
+
+
+def _known_event(name: str) -> str:
+    if name not in EVENT_TYPES:
+        raise PydanticCustomError("unknown_event", "is not one of {known}", {"known": ", ".join(EVENT_TYPES)})
+    return name
+
+
+EventType = Annotated[str, AfterValidator(_known_event), WithJsonSchema({"type": "string", "enum": list(EVENT_TYPES)})]
+
+
+class BatchOptions(BaseModel):
+    """What is said of a batch beside its jobs."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: ShortText | None = Field(None, description="For people, and part of the keys of outputs; may repeat.")
+    budget_usd: Decimal | None = Field(
+        None, ge=0, le=99_999_999, description="The batch pauses before it could cost more.", examples=[20]
+    )
+    priority: Literal["interactive", "normal", "bulk"] = "normal"
+    webhook_url: Annotated[str, AfterValidator(check_webhook_url)] | None = Field(
+        None, description="Is told of the batch's own events.", examples=["https://example.com/hooks/photabatch"]
+    )
+    webhook_events: list[EventType] = Field(
+        [],
+        max_length=len(EVENT_TYPES),
+        description="Events of jobs that `webhook_url` is told of too.",
+        examples=[["job.failed"]],
+    )
+    webhook_digest: bool = Field(False, description="Tell of up to 500 jobs in one call, at most one a second.")
+    skip_invalid: bool = Field(False, description="Leave out jobs that are invalid, instead of refusing all.")
+
+
+class LineOptions(BatchOptions):
+    """The same as query parameters, in front of a JSONL body; the address is judged by the route."""
+
+    webhook_url: str | None = None
+
+
+class BatchBody(BatchOptions):
+    """A batch in one JSON document."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [BATCH]})
+
+    metadata: dict[Text, Text] = Field({}, description="Echoed in the batch object.", examples=[{"album": "trip"}])
+    jobs: list[SkipValidation[JobBody]] = Field(min_length=1, max_length=MAX_JOBS)
+
+
+class ResumeBody(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    budget_usd: Decimal | None = Field(
+        None, ge=0, le=99_999_999, description="A new budget; needed where the old one is reached.", examples=[40]
+    )
+
+
+class RetryBody(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    code: ShortText | None = Field(
+        None, description="Only what failed with this code, also rejected jobs.", examples=["moderation_blocked"]
+    )
+    pay_again: bool = Field(False, description="Call anew also what may have been charged, and may be once more.")
