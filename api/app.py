@@ -33,6 +33,9 @@ from producer.callbacks import CallbackSecrets
 from settings import Settings
 
 _CONNECTIONS = 10  # to Postgres; five more at a peak
+_PARSED_AT_ONCE = 2  # JSON bodies of many jobs
+_BULK_AT_ONCE = 5  # transactions that may last: half of the connections are left for what is quick
+_LOOKS_AT_ONCE = 8  # at batches that are followed
 _ROUTERS = (
     jobs,
     batches,
@@ -59,7 +62,11 @@ def new_app(settings: Settings) -> FastAPI:
         app.state.storage = Storage.from_settings(settings)
         app.state.inspector = ImageInspector()
         app.state.upload_slots = CapacityLimiter(uploads.AT_ONCE)
-        app.state.services = Services(app.state.engine, app.state.storage, settings)
+        app.state.parse_slots = CapacityLimiter(_PARSED_AT_ONCE)
+        app.state.bulk_slots = CapacityLimiter(_BULK_AT_ONCE)
+        app.state.look_slots = CapacityLimiter(_LOOKS_AT_ONCE)
+        probe = new_engine(settings.database_url.get_secret_value(), connections=1)
+        app.state.services = Services(probe, app.state.storage, settings)
         app.state.callbacks = None
         async with new_http_client(connections=4) as http:
             if settings.phota_root is not None:
@@ -68,6 +75,7 @@ def new_app(settings: Settings) -> FastAPI:
             yield
         app.state.inspector.close()
         app.state.engine.dispose()
+        probe.dispose()
 
     app = FastAPI(
         title="photabatch",

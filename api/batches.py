@@ -6,10 +6,12 @@ from collections.abc import AsyncIterator
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from http import HTTPStatus
 from itertools import islice
 from typing import Annotated, Any
 
+from anyio import to_thread
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
@@ -17,7 +19,6 @@ from pydantic_core import from_json
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from starlette.concurrency import run_in_threadpool
 
 from api.keys import Caller, Reader, Submitter
 from api.once import IdempotencyKey, asked, once
@@ -70,7 +71,8 @@ async def create_batch(
     with ExitStack() as stack:
         stack.callback(submission.spool.close)
         try:
-            return await run_in_threadpool(_submit, request, caller, key, submission)
+            submit = partial(_submit, request, caller, key, submission)
+            return await to_thread.run_sync(submit, limiter=request.app.state.bulk_slots)
         except InvalidSubmission:
             return refusal(request, submission.spool, stack.pop_all())
         except QueueFull as error:
@@ -169,7 +171,8 @@ async def follow_batch(request: Request, caller: Reader, batch_id: ReadableBatch
     engine: Engine = request.app.state.engine
     seen: BatchView | None = None
     while not request.app.state.is_stopping:
-        view = await run_in_threadpool(_look, engine, caller.account.id, batch_id, seen)
+        look = partial(_look, engine, caller.account.id, batch_id, seen)
+        view = await to_thread.run_sync(look, limiter=request.app.state.look_slots)
         if view is not None:
             seen = view
             yield ServerSentEvent(data=view.as_json(), event="end" if view.status.is_final else "progress")

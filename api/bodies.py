@@ -12,7 +12,7 @@ from api.problems import Problem
 
 M = TypeVar("M", bound=BaseModel)
 
-MAX_JSON = 16 * 2**20  # bytes; what is larger comes as JSONL, which is streamed
+MAX_JSON = 4 * 2**20  # bytes, which may become a hundred MB of objects; what is larger comes as JSONL, streamed
 _MOST_FIELDS = 1_000  # of one object
 JSONL = ("application/x-ndjson", "application/jsonl", "application/x-jsonlines")
 
@@ -27,7 +27,7 @@ async def read_body(request: Request, *, limit: int = MAX_JSON) -> bytes:
     async for chunk in request.stream():
         body += chunk
         if len(body) > limit:
-            detail = f"The body has more than {limit // 2**20} MB; send many jobs as JSONL (application/x-ndjson)."
+            detail = f"The body has more than {limit // 2**10} KB; send many jobs as JSONL (application/x-ndjson)."
             raise Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large", detail)
     return bytes(body)
 

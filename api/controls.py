@@ -3,13 +3,14 @@
 import hashlib
 import uuid
 from collections.abc import Callable
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
+from anyio import to_thread
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from sqlalchemy import Connection
-from starlette.concurrency import run_in_threadpool
 
 from api.bodies import M, check_json, parse, read_body
 from api.keys import Caller, Submitter
@@ -19,8 +20,10 @@ from api.owned import BatchId, parse_id
 from api.problems import Problem, not_found
 from api.requests import ResumeBody, RetryBody
 from api.schemas import Batch, BatchCancelled, BatchRetried
+from api.submissions import FULL, queue_full
 from models.progress import BatchView, read_own_batch
 from producer.batches import BatchError, NoSuchBatch, cancel_batch, pause_batch, resume_batch, retry_batch
+from producer.ownership import QueueFull
 
 router = APIRouter(tags=["batches"])
 
@@ -87,7 +90,7 @@ async def cancel(request: Request, caller: Submitter, batch_id: BatchId, key: Id
 @router.post(
     "/v1/batches/{batch_id}/retry",
     response_model=BatchRetried,
-    responses=refusals(400, 404, 409, 413, 415, 422, codes={409: _CANCELLED}),
+    responses=refusals(400, 404, 409, 413, 415, 422, codes=FULL | {409: _CANCELLED}),
     openapi_extra=body(json=RetryBody, is_required=False),
     summary="Try again what has failed",
 )
@@ -123,7 +126,10 @@ async def _do(request: Request, caller: Caller, batch_id: str, key: str | None, 
 
     question = asked(request, caller, key, hashlib.sha256(raw).digest())
     try:
-        return await run_in_threadpool(once, request.app.state.engine, question, work)
+        doing = partial(once, request.app.state.engine, question, work)
+        return await to_thread.run_sync(doing, limiter=request.app.state.bulk_slots)
+    except QueueFull as error:
+        raise queue_full(error) from None
     except NoSuchBatch:
         raise not_found("batch") from None
     except BatchError as error:

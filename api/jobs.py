@@ -31,6 +31,7 @@ from producer.submission import insert
 
 router = APIRouter(tags=["jobs"])
 
+_MOST = 128 * 2**10  # bytes: a job has at most 64 KB, and may come with spaces
 _EXAMPLES = {"enhance": ENHANCE, "edit": EDIT, "generate": GENERATE}
 _CODES = FULL | {422: {"invalid_jobs": "image: must begin with https:// or s3://"}}
 
@@ -46,7 +47,7 @@ _CODES = FULL | {422: {"invalid_jobs": "image: must begin with https:// or s3://
 async def create_job(request: Request, caller: Submitter, key: IdempotencyKey = None) -> Response:
     """A job whose `idempotency_key` is known already is that job (`is_new` false), not queued again."""
     check_json(request)
-    raw = await read_body(request)
+    raw = await read_body(request, limit=_MOST)
     return await run_in_threadpool(_submit, request, caller, key, raw)
 
 

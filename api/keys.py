@@ -13,7 +13,7 @@ from fastapi.security import HTTPBasic, HTTPBasicCredentials, HTTPBearer
 from fastapi.security.http import HTTPAuthorizationCredentials
 from sqlalchemy import Connection
 
-from api.problems import Problem
+from api.problems import Problem, unauthorized
 from models.accounts import AccountRef, find_key, insert_key, spend_request, touch_key
 from models.states import Scope
 
@@ -51,15 +51,9 @@ def prove(connection: Connection, key: str) -> Caller:
     is_formed = len(parts) == 3 and parts[0] == "pb" and parts[1].isascii() and parts[1].isalnum()
     stored = find_key(connection, parts[1]) if is_formed else None
     if not hmac.compare_digest(stored.sha256 if stored else bytes(32), _digest(key)) or stored is None:
-        raise _unauthorized("The API key is not known, or was revoked.")
+        raise unauthorized("The API key is not known, or was revoked.")
     touch_key(connection, stored.id)
     return Caller(stored.account, stored.scopes)
-
-
-def _unauthorized(detail: str) -> Problem:
-    headers = {"WWW-Authenticate": "Bearer"}
-    detail += " Send `Authorization: Bearer <api key>`; `photabatch key create` makes one."
-    return Problem(HTTPStatus.UNAUTHORIZED, "unauthorized", detail, headers=headers)
 
 
 _bearer = HTTPBearer(auto_error=False, description="An API key, `pb_…`.")
@@ -74,7 +68,7 @@ def _requiring(scope: Scope) -> Callable[..., Caller]:
     ) -> Caller:
         """Prove the key, spend one request of its account's rate, check its scope. Raise Problem 401, 403 or 429."""
         if bearer is None and (basic is None or request.method != "GET"):
-            raise _unauthorized("No API key was sent.")
+            raise unauthorized("No API key was sent.")
         key = bearer.credentials if bearer else basic.password if basic else ""
         with request.app.state.engine.begin() as connection:
             found = prove(connection, key)

@@ -11,7 +11,10 @@ from sqlalchemy import Connection, Engine
 
 from api.keys import Caller
 from api.problems import Problem
+from models.engine import wait_at_most
 from models.idempotency import KeptAnswer, keep_answer, lock_key, read_answer
+
+_PATIENCE_S = 5  # for what another request of the account holds; then 503, not a connection taken from all others
 
 IdempotencyKey = Annotated[
     str | None,
@@ -49,6 +52,7 @@ def once(
     What raises is rolled back and not kept. Raise Problem 409.
     """
     with engine.begin() as connection:
+        wait_at_most(connection, _PATIENCE_S)
         kept = _kept(connection, question)
         if kept is not None:
             return _answer(kept.answer, kept.status, {"Idempotent-Replayed": "true"})

@@ -65,7 +65,10 @@ _LOCATION = {"description": "Where to look at what was made.", "schema": {"type"
 @router.get("/openapi.json", responses=ERRORS, summary="This document")
 def read_openapi(request: Request, _: Reader) -> JSONResponse:
     """The OpenAPI 3.1 document of this server."""
-    return JSONResponse(document(request.app))
+    state = request.app.state
+    if not hasattr(state, "document"):
+        state.document = document(request.app)
+    return JSONResponse(state.document)
 
 
 def document(app: FastAPI) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.routing import iter_route_contexts
+from psycopg.errors import DeadlockDetected, LockNotAvailable
 from pydantic import BaseModel, Field
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -83,6 +84,12 @@ class Problem(Exception):  # noqa: N818 - RFC 9457's word
         return document if self.errors is None else document | {"errors": [dict(error) for error in self.errors]}
 
 
+def unauthorized(detail: str) -> Problem:
+    headers = {"WWW-Authenticate": "Bearer"}
+    detail += " Send `Authorization: Bearer <api key>`; `photabatch key create` makes one."
+    return Problem(HTTPStatus.UNAUTHORIZED, "unauthorized", detail, headers=headers)
+
+
 def not_found(what: str) -> Problem:
     """The same for an unknown id and for one of another account."""
     return Problem(HTTPStatus.NOT_FOUND, "not_found", f"No such {what} in this account.")
@@ -116,10 +123,14 @@ def _problem_of(error: Exception) -> Problem:
             return error
         case RequestValidationError():
             return _misfit(error)
+        case HTTPException(status_code=HTTPStatus.UNAUTHORIZED):
+            return unauthorized("The Authorization header is malformed.")
         case HTTPException():
             code = _CODES.get(HTTPStatus(error.status_code), "invalid_request")
             return Problem(error.status_code, code, str(error.detail), headers=error.headers)
-        case DBAPIError() if isinstance(error, OperationalError | InterfaceError):
+        case OperationalError() if isinstance(error.orig, LockNotAvailable | DeadlockDetected):
+            return _unavailable("Another request of this account is still at work on the same; nothing was done.")
+        case OperationalError() | InterfaceError():
             return _away("database", error)
         case PoolTimeout():
             return _away("database", error)
@@ -143,12 +154,28 @@ def _misfit(error: RequestValidationError) -> Problem:
 
 def _away(what: str, error: Exception) -> Problem:
     log.warning("%s away: %s", what, type(error).__name__)
+    return _unavailable(f"The {what} cannot be reached just now; nothing was done.")
+
+
+def _unavailable(reason: str) -> Problem:
     headers = {"Retry-After": str(_AWAY_S)}
-    detail = f"The {what} cannot be reached just now; nothing was done. Try again."
+    detail = f"{reason} Try again."
     return Problem(HTTPStatus.SERVICE_UNAVAILABLE, "temporarily_unavailable", detail, headers=headers)
+
+
+_KINDS = (
+    Problem,
+    RequestValidationError,
+    HTTPException,
+    DBAPIError,
+    PoolTimeout,
+    StorageError,
+    ClientDisconnect,
+    Exception,
+)
 
 
 def install(app: FastAPI) -> None:
     """Every error of the application becomes a problem document."""
-    for kind in (Problem, RequestValidationError, HTTPException, DBAPIError, PoolTimeout, StorageError, Exception):
+    for kind in _KINDS:
         app.add_exception_handler(kind, _told)

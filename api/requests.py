@@ -74,7 +74,12 @@ class BatchOptions(BaseModel):
 
     name: ShortText | None = Field(None, description="For people, and part of the keys of outputs; may repeat.")
     budget_usd: Decimal | None = Field(
-        None, ge=0, le=99_999_999, description="The batch pauses before it could cost more.", examples=[20]
+        None,
+        ge=0,
+        le=99_999_999,
+        decimal_places=4,
+        description="The batch pauses before it could cost more.",
+        examples=[20],
     )
     priority: Literal["interactive", "normal", "bulk"] = "normal"
     webhook_url: Annotated[str, AfterValidator(check_webhook_url)] | None = Field(
@@ -109,7 +114,12 @@ class ResumeBody(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     budget_usd: Decimal | None = Field(
-        None, ge=0, le=99_999_999, description="A new budget; needed where the old one is reached.", examples=[40]
+        None,
+        ge=0,
+        le=99_999_999,
+        decimal_places=4,
+        description="A new budget; needed where the old one is reached.",
+        examples=[40],
     )
 
 
@@ -119,4 +129,6 @@ class RetryBody(BaseModel):
     code: ShortText | None = Field(
         None, description="Only what failed with this code, also rejected jobs.", examples=["moderation_blocked"]
     )
-    pay_again: bool = Field(False, description="Call anew also what may have been charged, and may be once more.")
+    pay_again: bool = Field(
+        False, description="Call anew also what may have been charged and nothing free can be done for."
+    )

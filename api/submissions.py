@@ -5,8 +5,10 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
 
+from anyio import to_thread
 from fastapi import Request
 from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
@@ -21,6 +23,7 @@ from producer.ownership import Owner, QueueFull
 from producer.spool import Place, Spool
 
 _BITE = 256 * 2**10  # bytes that are checked in one turn of a thread
+MOST_BYTES = 2 * 2**30  # of a JSONL body: the disk is not a client's
 _FULL_S = 60  # Retry-After while the account's queue is full
 _PIECE = 64 * 2**10  # bytes of a streamed answer
 
@@ -71,7 +74,8 @@ async def read_submission(
 
 async def _read_json(request: Request, caller: Caller, keep: Keep | None) -> Submission:
     raw = await read_body(request)
-    body = await run_in_threadpool(parse, BatchBody, raw, context=_context(request))
+    limiter = request.app.state.parse_slots
+    body = await to_thread.run_sync(partial(parse, BatchBody, raw, context=_context(request)), limiter=limiter)
     with ExitStack() as stack:
         spool, checker = _open(request, caller, "index", keep, stack)
         await run_in_threadpool(checker.take_records, body.jobs)
@@ -105,8 +109,12 @@ async def _read_lines(request: Request, checker: Checker) -> bytes:
         checker.take(bytes(waiting))
         waiting.clear()
 
+    size = 0
     async for chunk in request.stream():
         waiting += chunk
+        size += len(chunk)
+        if size > MOST_BYTES:
+            raise TooManyJobs(f"more than {MOST_BYTES // 2**30} GB")
         if len(waiting) >= _BITE:
             await run_in_threadpool(check)
     await run_in_threadpool(check)

@@ -15,6 +15,7 @@ from cli.terminal import emit, say
 from models.generations import failure_groups
 from models.progress import BatchView
 from models.states import JobState
+from producer import QueueFull
 from producer.batches import (
     BatchError,
     BudgetReached,
@@ -78,7 +79,7 @@ def cancel(batch: str, as_json: bool) -> int:
 @click.command()
 @click.argument("batch")
 @click.option("--code", help="Only what failed with this code; also what was rejected with it.")
-@click.option("--pay-again", is_flag=True, help="Call anew also what may have been charged, and may be once more.")
+@click.option("--pay-again", is_flag=True, help="Call anew also what nothing free can be done for.")
 @_JSON
 def retry(batch: str, code: str | None, pay_again: bool, as_json: bool) -> int:
     """Try again what failed or expired in BATCH; what is paid for is fetched again, never paid again."""
@@ -135,6 +136,8 @@ def _changing(engine: Engine, view: BatchView) -> Iterator[Connection]:
     except BudgetReached as error:
         hint = f"To go on: photabatch resume {view.slug} --budget USD"
         raise CommandError(f"{view.slug}: {error}.\n{hint}", Exit.BUDGET) from None
+    except QueueFull as error:
+        raise CommandError(f"{view.slug}: {error}; try again when some are done", Exit.TEMPORARY) from None
     except NoSuchBatch:
         raise UsageFault(f"{view.slug}: no such batch any more") from None
     except BatchError as error:

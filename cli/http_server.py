@@ -7,9 +7,12 @@ import uvicorn
 from fastapi import FastAPI
 
 from api.app import new_app
+from clients.open_files import allow_open_files
 from settings import Settings
 
 GRACE_S = 8  # for requests in hand at the end; whoever supervises kills after 10
+
+_FILES = 4096  # streams that are followed, above all; many systems allow a process 1024 by default
 
 
 class _Server(uvicorn.Server):
@@ -25,6 +28,7 @@ class _Server(uvicorn.Server):
 
 def serve(settings: Settings, bound: socket.socket) -> None:
     """Until SIGTERM or SIGINT. Requests in hand are finished, within the grace."""
+    allow_open_files(_FILES)
     app = new_app(settings)
     config = uvicorn.Config(
         app,

@@ -45,7 +45,7 @@ __all__ = [
 ]
 
 MAX_IMAGES = 10  # docs/phota-api.md 2.2
-_PROFILE_IN_PROMPT = re.compile(r"\[\[\s*([^\[\]]+?)\s*\]\]")
+_PROFILE_IN_PROMPT = re.compile(r"\[\[([^\[\]]+)\]\]")
 
 
 class Operation(StrEnum):
@@ -227,7 +227,8 @@ def with_images(params: Params, images: Sequence[str]) -> Params:
 def profiles_of(params: Params) -> list[str]:
     """Distinct profile ids of a job, from `profile_ids` and from `[[profile_id]]` in its prompt."""
     listed = params.profile_ids if isinstance(params, _WithProfiles) else []
-    return list(dict.fromkeys([*listed, *_PROFILE_IN_PROMPT.findall(params.prompt or "")]))
+    named = (name.strip() for name in _PROFILE_IN_PROMPT.findall(params.prompt or ""))
+    return list(dict.fromkeys([*listed, *filter(None, named)]))
 
 
 def profile_count(params: Params) -> int:

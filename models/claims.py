@@ -48,6 +48,11 @@ class ClaimedJob:
     estimate_usd: Decimal
 
     @property
+    def is_collected_again(self) -> bool:
+        """A retry that goes on with the call of an earlier generation, which is or may be paid for."""
+        return self.client_request_id != self.id.hex
+
+    @property
     def collecting_age_s(self) -> float:
         """Since Phota accepted it, or a retry asked for it again; since the call where nothing is accepted."""
         return self.accepted_age_s or self.request_age_s
@@ -108,7 +113,7 @@ class Move:
 _CLAIM = text(
     """
     WITH claimed AS (
-        UPDATE jobs SET hold = 'held', version = version + 1, claims = claims + 1,
+        UPDATE jobs SET hold = 'held', version = version + 1, claims = claims + 1, is_woken = false,
                due_at = now() + make_interval(secs => :lease),
                requested_at = CASE WHEN state = 'submitting' THEN coalesce(requested_at, now()) ELSE requested_at END
         WHERE id = ANY(:ids) AND state = :state AND hold = 'sent'
@@ -157,7 +162,9 @@ _MOVE = text(
     ), moved AS (
         UPDATE jobs SET
             state = move.state, hold = move.hold, attempt = move.attempt, claims = 0,
-            due_at = now() + make_interval(secs => move.due_s),
+            due_at = now() + make_interval(secs => CASE WHEN jobs.is_woken AND move.state = 'running'
+                                                             AND move.hold = 'idle' THEN 0 ELSE move.due_s END),
+            is_woken = false,
             requested_at = CASE WHEN move.state = 'queued' THEN NULL ELSE requested_at END,
             accepted_at = CASE WHEN move.accepted THEN now() ELSE accepted_at END,
             remote_job_id = coalesce(move.remote_job_id, jobs.remote_job_id),

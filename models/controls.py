@@ -14,6 +14,7 @@ from sqlalchemy import Connection, text
 class HeldBatch:
     """A batch that nobody else pauses, resumes, cancels, retries, settles or adds to until the commit."""
 
+    account_id: uuid.UUID
     status: str
     is_finished: bool
     is_cancelled: bool
@@ -24,8 +25,8 @@ class HeldBatch:
 # NO KEY UPDATE: jobs that end meanwhile write events, whose foreign key wants the batch's row to stay, no more.
 _HOLD = text(
     """
-    SELECT status, finished_at IS NOT NULL AS is_finished, cancelled_at IS NOT NULL AS is_cancelled, paused_reason,
-           budget_usd
+    SELECT account_id, status, finished_at IS NOT NULL AS is_finished, cancelled_at IS NOT NULL AS is_cancelled,
+           paused_reason, budget_usd
     FROM batches WHERE id = :id FOR NO KEY UPDATE
     """
 )

@@ -34,14 +34,17 @@ def notify(connection: Connection) -> None:
 
 _WAKE = text(
     """
-    UPDATE jobs SET due_at = now()
-    WHERE remote_job_id = :remote_job_id AND state = 'running' AND hold = 'idle' AND due_at > now()
+    UPDATE jobs SET due_at = CASE hold WHEN 'idle' THEN now() ELSE due_at END, is_woken = hold = 'held'
+    WHERE remote_job_id = :remote_job_id AND state = 'running' AND (hold = 'idle' AND due_at > now() OR hold = 'held')
     """
 )
 
 
 def wake_by_remote_id(connection: Connection, remote_job_id: str) -> int:
-    """Ask Phota for this job now, if it waits to be asked for; how many jobs that was, one as a rule."""
+    """Ask Phota for this job now, if it waits to be asked for, or once more if a worker asks in this moment.
+
+    How many jobs that was, one as a rule.
+    """
     woken = connection.execute(_WAKE, {"remote_job_id": remote_job_id}).rowcount
     if woken:
         notify(connection)

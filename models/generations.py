@@ -13,6 +13,7 @@ from sqlalchemy import Connection, bindparam, text
 from sqlalchemy.dialects.postgresql import JSONB
 
 _BITE = 5_000  # rows in one statement
+_A_SECOND = 50.0  # so many of a bite are asked for or sent again in a second: admission does not hold them back
 
 
 class Fate(StrEnum):
@@ -25,12 +26,15 @@ class Fate(StrEnum):
     REFUSED = "refused"  # never was a job, only the trace of one (`producer.submission.insert_rejected`): none
 
 
-# By how rows end: `cost_usd` is set wherever a charge cannot be ruled out, `poll_url` once Phota has accepted.
+_WAS_COLLECTED = "client_request_id <> replace(id::text, '-', '')"  # it went on with an earlier generation's call
+# Whatever is free is tried before anything is paid again. By how rows end: `cost_usd` is set wherever a charge cannot
+# be ruled out, `poll_url` once Phota has accepted.
 _FATE = f"""
     CASE WHEN output = '' THEN '{Fate.REFUSED}'
-         WHEN :pay_again OR requested_at IS NULL OR cost_usd IS NULL THEN '{Fate.FRESH}'
-         WHEN poll_url IS NOT NULL THEN '{Fate.COLLECT}'
-         WHEN requested_at > now() - make_interval(secs => :known_for) THEN '{Fate.RESEND}'
+         WHEN requested_at IS NULL OR cost_usd IS NULL THEN '{Fate.FRESH}'
+         WHEN poll_url IS NOT NULL AND NOT (:pay_again AND {_WAS_COLLECTED}) THEN '{Fate.COLLECT}'
+         WHEN poll_url IS NULL AND requested_at > now() - make_interval(secs => :known_for) THEN '{Fate.RESEND}'
+         WHEN :pay_again THEN '{Fate.FRESH}'
          ELSE '{Fate.STUCK}' END
 """
 _FAILED = "batch_id = :id AND state IN ('failed', 'rejected', 'expired') AND superseded_at IS NULL"
@@ -104,7 +108,7 @@ _INSERT = text(
     f"""
     INSERT INTO jobs (id, account_id, batch_id, custom_id, idempotency_key, operation, params, output, source, priority,
                       webhook_url, metadata, estimate_usd, generation, retry_of, state, client_request_id,
-                      requested_at, accepted_at, remote_job_id, poll_url)
+                      requested_at, accepted_at, remote_job_id, poll_url, due_at)
     SELECT next.id, old.account_id, old.batch_id, old.custom_id, next.idempotency_key, old.operation, old.params,
            old.output, old.source, old.priority, old.webhook_url, old.metadata, old.estimate_usd, old.generation + 1,
            old.id, CASE next.fate WHEN '{Fate.FRESH}' THEN 'queued' WHEN '{Fate.COLLECT}' THEN 'running'
@@ -113,7 +117,9 @@ _INSERT = text(
            CASE WHEN next.fate <> '{Fate.FRESH}' THEN old.requested_at END,
            CASE WHEN next.fate = '{Fate.COLLECT}' THEN now() END,
            CASE WHEN next.fate = '{Fate.COLLECT}' THEN old.remote_job_id END,
-           CASE WHEN next.fate = '{Fate.COLLECT}' THEN old.poll_url END
+           CASE WHEN next.fate = '{Fate.COLLECT}' THEN old.poll_url END,
+           now() + make_interval(secs => CASE WHEN next.fate = '{Fate.FRESH}' THEN 0
+                                              ELSE row_number() OVER (PARTITION BY next.fate) / {_A_SECOND} END)
     FROM jsonb_to_recordset(:generations) AS next (id uuid, old_id uuid, fate text, idempotency_key text)
     JOIN jobs AS old ON old.id = next.old_id
     """
@@ -121,7 +127,7 @@ _INSERT = text(
 
 
 def insert_generations(connection: Connection, generations: Sequence[tuple[uuid.UUID, Superseded]]) -> None:
-    """The next generation of each, under the new id beside it; due at once."""
+    """The next generation of each, under the new id beside it."""
     rows = [
         {"id": str(new_id), "old_id": str(old.id), "fate": old.fate, "idempotency_key": old.idempotency_key}
         for new_id, old in generations

@@ -88,6 +88,8 @@ class Job(Base):
     client_request_id: Mapped[str]  # Phota returns the same job for it and charges once
     requested_at: Mapped[datetime | None]  # first call that may have been charged; null while certain that none was
     accepted_at: Mapped[datetime | None]  # Phota answered with `remote_job_id`
+    # Phota called back while a worker was asking, so perhaps a moment too early
+    is_woken: Mapped[bool] = mapped_column(server_default=text("false"))
     remote_job_id: Mapped[str | None]
     poll_url: Mapped[str | None]
     result_urls: Mapped[list[str] | None]

@@ -19,15 +19,18 @@ from decimal import ROUND_CEILING, Decimal
 from sqlalchemy import Connection
 
 from models import DEFAULT_ACCOUNT, Priority, controls, generations, inserts, new_id
+from models.accounts import read_account
 from models.claims import REQUEST_ID_AGE_S
 from models.controls import HeldBatch, Money
 from models.dispatch import notify
 from models.generations import Choice, Fate, Superseded
 from models.inserts import BatchRef
+from producer.ownership import Room
 
 LINGER_S = 60.0  # a batch joined by name closes when nothing has joined it for so long
 _MARGIN_S = 3600.0  # a job that is sent again may have to wait for the gate first
 _NO_ID = uuid.UUID(int=0)
+_SMALLEST = Decimal("0.0001")
 
 
 class BatchError(Exception):
@@ -181,13 +184,16 @@ def retry_batch(
     """Give failed and expired jobs, or those of one error code (rejected ones too), a next generation each.
 
     A batch that had ended runs again. `pay_again`: call anew also what may have been charged; it may be charged once
-    more. Raise NoSuchBatch, BatchCancelled.
+    more. Raise NoSuchBatch, BatchCancelled, or QueueFull, which must end the transaction.
     """
-    if _held(connection, batch_id).is_cancelled:
+    batch = _held(connection, batch_id)
+    if batch.is_cancelled:
         raise BatchCancelled("the batch was cancelled; what was given up is not retried")
     choice = Choice(code=code, pay_again=pay_again, known_for_s=REQUEST_ID_AGE_S - _MARGIN_S)
     left = generations.count_left(connection, batch_id, choice)
+    room = _room(connection, batch.account_id)
     fates = Counter(old.fate for bite in _superseded(connection, batch_id, choice) for old in bite)
+    room.take(fates[Fate.FRESH])
     if fates:
         generations.reopen(connection, batch_id)
         notify(connection)
@@ -206,6 +212,12 @@ def _superseded(connection: Connection, batch_id: uuid.UUID, choice: Choice) -> 
         generations.insert_generations(connection, [(new_id(), old) for old in bite])
         after = max(old.id for old in bite)
         yield bite
+
+
+def _room(connection: Connection, account_id: uuid.UUID) -> Room:
+    account = read_account(connection, account_id)
+    assert account is not None, "a batch belongs to one"  # noqa: S101
+    return Room(connection, account)
 
 
 def _held(connection: Connection, batch_id: uuid.UUID) -> HeldBatch:
@@ -230,8 +242,10 @@ def _check_covered(budget_usd: Decimal, money: Money) -> None:
 
 
 def _check_budget(budget_usd: Decimal | None) -> None:
-    if budget_usd is not None and not (budget_usd.is_finite() and 0 <= budget_usd < 100_000_000):
-        raise ValueError(f"budget_usd must be between 0 and 99,999,999, not {budget_usd}")
+    if budget_usd is None:
+        return
+    if not (budget_usd.is_finite() and 0 <= budget_usd < 100_000_000 and budget_usd == budget_usd.quantize(_SMALLEST)):
+        raise ValueError(f"budget_usd must be between 0 and 99,999,999 with at most four decimals, not {budget_usd:g}")
 
 
 def _cents(usd: Decimal) -> Decimal:

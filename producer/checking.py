@@ -40,6 +40,8 @@ class Checker:
     def take(self, chunk: bytes) -> None:
         """The next bytes of a JSONL body, which may end anywhere. Raise TooManyJobs, as all of these."""
         self._sort(self._reader.feed(chunk), check_line)
+        if self._reader.number > self._most:
+            raise TooManyJobs(f"more than {self._most:,} lines")
 
     def end(self) -> None:
         """The JSONL body has ended."""

@@ -17,7 +17,7 @@ class LineReader:
     """Feed it chunks, then call `end`: the last line needs no line end. Takes `\\r\\n` too, and a BOM in front."""
 
     def __init__(self) -> None:
-        self._number = 0
+        self.number = 0  # of lines that have ended, blank ones too
         self._rest = b""
         self._is_too_long = False  # the line that has begun: its bytes are passed over
 
@@ -36,11 +36,11 @@ class LineReader:
         return [] if line is None else [line]
 
     def _line(self, data: bytes) -> Line | None:
-        self._number += 1
-        if self._number == 1:
+        self.number += 1
+        if self.number == 1:
             data = data.removeprefix(_BOM)
         data = data.strip(b" \t\r")
         if self._is_too_long or len(data) > LONGEST_LINE:
             self._is_too_long = False
-            return Line(self._number, None)
-        return Line(self._number, data) if data else None
+            return Line(self.number, None)
+        return Line(self.number, data) if data else None

@@ -67,15 +67,21 @@ def _after_phota(job: ClaimedJob, error: PhotaError, kit: Kit) -> Move:
         case Rejected():
             return _refused(job, code=error.code, message=str(error))
         case JobFailed():  # assumed free of charge, as a 504 is (docs/phota-api.md, section 4: unknown)
-            return moves.fail(job, code=code, message=message, may_be_charged=False)
+            may_be_charged = code == "expired" or job.is_collected_again  # what had results once was paid for
+            return moves.fail(job, code=code, message=message, may_be_charged=may_be_charged)
         case JobLost():
             return _again(job, kit, code="needs_review", message=message, within_s=_UNKNOWN_AGE_S)
-        case ResultExpired() if job.poll_url and job.collecting_age_s < PAID_AGE_S:
+        case ResultExpired() if job.poll_url and job.collecting_age_s < _fresh_links_s(job):
             due_s = patience_s(job.collecting_age_s, random_source=kit.random_source)
             return moves.refetch(job, due_s, code=code, message=message)
         case BadResult():
             return _again(job, kit, code="bad_result", message=message, within_s=_DAMAGED_AGE_S)
     return moves.fail(job, code=code, message=message, may_be_charged=True)
+
+
+def _fresh_links_s(job: ClaimedJob) -> float:
+    """How long to ask for fresh links; a job that is collected again had its day, and Phota may have dropped it."""
+    return _UNKNOWN_AGE_S if job.is_collected_again else PAID_AGE_S
 
 
 def _refused(job: ClaimedJob, *, code: str, message: str) -> Move:

@@ -16,6 +16,7 @@ import uvloop
 
 from clients.http import new_http_client
 from clients.image_inspector import ImageInspector
+from clients.open_files import allow_open_files
 from clients.phota import CALL_SECONDS, PhotaClient
 from clients.storage import Storage
 from models.claims import record
@@ -27,7 +28,6 @@ from worker.chunks import Chunks
 from worker.kit import Kit
 from worker.leases import Leases
 from worker.notify import CONNECTIONS, Pumps
-from worker.open_files import allow_open_files
 from worker.recorder import Recorder
 from worker.sightings import Sightings
 

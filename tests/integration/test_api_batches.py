@@ -68,6 +68,7 @@ def test_bad_jobs_are_left_out_where_that_is_asked(api: TestClient) -> None:
         ({"jobs": []}, "jobs"),
         ({"jobs": {}}, "jobs"),
         ({"budget_usd": -1}, "budget_usd"),
+        ({"budget_usd": "1e-20000"}, "budget_usd"),
         ({"budget": 5}, "budget"),
         ({"webhook_url": "http://10.0.0.1/"}, "webhook_url"),
         ({"webhook_events": ["job.done"]}, "webhook_events.0"),

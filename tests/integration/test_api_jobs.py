@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Engine, text
 from starlette.testclient import TestClient
 
-from models.accounts import AccountRef
+from models.accounts import AccountRef, find_account, lock_queue
 from models.idempotency import lock_key
 from producer.ownership import OPERATOR
 from tests.integration.api_fixtures import client_of, key_of, new_account
@@ -155,3 +155,21 @@ def test_text_that_postgres_cannot_keep_is_refused(api: TestClient) -> None:
         assert submit(api, job).status_code == 422
     batch_id = api.post("/v1/batches", json={"jobs": [JOB]}).json()["id"]
     assert api.get(f"/v1/batches/{batch_id}/jobs?code=%00").status_code == 422
+
+
+def test_a_body_of_megabytes_is_no_job(api: TestClient) -> None:
+    answer = api.post("/v1/jobs", content=b"[" + b"[]," * 50_000 + b"[]]", headers={"Content-Type": "application/json"})
+    assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
+
+
+def test_who_waits_for_another_request_of_the_account_is_told_so(api: TestClient, engine: Engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE accounts SET queue_limit = 5"))
+        account = find_account(connection, "default")
+        assert account is not None
+    with engine.begin() as connection:
+        lock_queue(connection, account)  # as a submission does until its commit
+        answer = api.post("/v1/jobs", json={"operation": "generate", "params": {"prompt": "a boat"}})
+    assert (answer.status_code, answer.json()["code"]) == (503, "temporarily_unavailable")
+    assert "Another request" in answer.json()["detail"]
+    assert answer.headers["Retry-After"]

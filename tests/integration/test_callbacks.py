@@ -16,10 +16,12 @@ from api import callbacks, problems
 from clients.http import new_http_client
 from clients.phota import PhotaClient, Uncertain
 from models import dispatch
+from models.claims import Move, record
 from models.dispatch import CHANNEL
+from models.states import JobState, Stage
 from producer.callbacks import CallbackSecrets, take_callback
 from settings import CALLBACK_PATH
-from tests.integration.conftest import add_batch
+from tests.integration.conftest import Run, add_batch, claimed
 from tests.integration.phota_process import V1, post_async, receiving, running, talking, wait
 
 
@@ -65,11 +67,20 @@ def test_a_replay_changes_nothing(engine: Engine) -> None:
     assert row(engine) == before
 
 
+def test_a_callback_while_a_worker_asks_has_the_job_asked_for_once_more(engine: Engine, run: Run) -> None:
+    at_phota(engine, hold="'sent'")
+    job = claimed(run, Stage.POLL, [row(engine)["id"]])[0]
+    assert take(engine, told(job_id="r1")) == 1  # Phota had said "not yet" a moment before
+    run(lambda connection: record(connection, [Move(job.id, job.version, JobState.RUNNING, 600.0)]))
+    with engine.begin() as connection:
+        assert dispatch.take_due(connection, limit=10) == {"poll": [job.id]}
+    assert not row(engine)["is_woken"]
+
+
 @pytest.mark.parametrize(
     "columns",
     [
         {"remote_job_id": "'another'"},
-        {"hold": "'held'"},
         {"hold": "'sent'"},
         {"state": "'storing'"},
         {"state": "'failed'", "due_at": "NULL", "finished_at": "now()"},

@@ -11,12 +11,14 @@ from sqlalchemy import Engine, text
 
 from clients.phota_requests import Problem
 from models import settle
+from models.admission import in_flight_by_lane
 from models.claims import Move, record
 from models.generations import Choice, failure_groups, supersede
 from models.inserts import BatchRef
 from models.progress import BatchView, read_batch
 from models.results import custom_ids, finished_jobs
 from models.states import BatchStatus, JobState, Stage
+from producer import QueueFull
 from producer.batches import Retried, close_batch, open_batch, retry_batch
 from producer.submission import insert, insert_rejected, submit
 from tests.integration.conftest import Run, add_batch, admit_all, claimed, photo
@@ -132,13 +134,38 @@ def test_an_unknown_call_that_is_too_old_is_left(engine: Engine) -> None:
     assert view(engine, batch).status is BatchStatus.FAILED
 
 
-def test_paying_again_calls_everything_anew(engine: Engine) -> None:
+def test_paying_again_pays_for_nothing_that_a_free_try_may_bring(engine: Engine) -> None:
     batch = ended(engine, GIVEN_UP_STORING, UNKNOWN, UNKNOWN_AND_OLD)
-    assert retry(engine, batch, pay_again=True) == Retried(3, 0, {}, {})
-    new = [row for row in rows(engine) if row["retry_of"]]
-    assert {row["state"] for row in new} == {"queued"}
-    assert len({row["client_request_id"] for row in rows(engine)}) == 6
-    assert view(engine, batch).spent_usd == Decimal("0.36")  # what was paid stays spent
+    assert retry(engine, batch, pay_again=True) == Retried(1, 2, {}, {})
+    states = {row["custom_id"]: row["state"] for row in rows(engine) if row["retry_of"]}
+    assert states == {"0": "running", "1": "submitting", "2": "queued"}
+    assert view(engine, batch).spent_usd == Decimal("0.12")  # of the one that is left alone; two charges moved on
+
+
+def test_what_was_collected_in_vain_is_called_anew_for_another_charge(engine: Engine) -> None:
+    batch = ended(engine, GIVEN_UP_STORING | {"client_request_id": "'of-another'"})
+    assert retry(engine, batch, pay_again=True) == Retried(1, 0, {}, {})
+    old, new = pair(engine)
+    assert (new["state"], new["client_request_id"]) == ("queued", new["id"].hex)
+    assert old["cost_usd"] == Decimal("0.12")
+
+
+def test_what_is_collected_again_holds_up_nobody(engine: Engine) -> None:
+    batch = ended(engine, *[GIVEN_UP_STORING] * 40)
+    assert retry(engine, batch).collected_again == 40
+    with engine.connect() as connection:
+        assert in_flight_by_lane(connection) == {}
+        due = connection.scalar(text("SELECT count(DISTINCT due_at) FROM jobs WHERE state = 'running'"))
+    assert due == 40  # one after the other, not all at once
+
+
+def test_a_retry_is_held_against_the_queue_of_its_account(engine: Engine) -> None:
+    batch = ended(engine, NEVER_CALLED, NEVER_CALLED, NEVER_CALLED)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE accounts SET queue_limit = 2"))
+    with pytest.raises(QueueFull):
+        retry(engine, batch)
+    assert len(rows(engine)) == 3
 
 
 def test_the_old_row_stays_as_it_ended(engine: Engine) -> None:

@@ -41,7 +41,14 @@ def test_bites_are_bounded_by_rows_and_by_bytes() -> None:
 def test_more_jobs_than_a_body_may_have_end_it() -> None:
     spool = Spool("line")
     several = checker(spool, most=3)
-    several.take(json.dumps(GOOD).encode() + b"\n{\n\n{\n")
+    several.take(json.dumps(GOOD).encode() + b"\n{\n{\n")
     with pytest.raises(TooManyJobs):
         several.take(b"{\n")
     assert (spool.jobs, spool.refused) == (1, 2)
+
+
+def test_blank_lines_count_for_the_length_of_a_body() -> None:
+    several = checker(Spool("line"), most=3)
+    several.take(b"\n\n\n")
+    with pytest.raises(TooManyJobs):
+        several.take(b"\n")

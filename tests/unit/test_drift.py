@@ -196,6 +196,7 @@ def _listed(values: Iterable[StrEnum]) -> str:
         ("ck_jobs_hold", "hold", Hold),
         ("ck_deliveries_state", "state", DeliveryState),
         ("ck_deliveries_hold", "hold", Hold),
+        ("ck_webhook_endpoints_hold", "hold", Hold),
         ("ck_attempts_stage", "stage", Stage),
         ("ck_batches_outcome", "outcome", BATCH_OUTCOMES),
     ],

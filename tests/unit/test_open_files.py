@@ -7,7 +7,7 @@ import pytest
 
 _TRY = """
 import resource
-from worker.open_files import allow_open_files
+from clients.open_files import allow_open_files
 resource.setrlimit(resource.RLIMIT_NOFILE, (200, 300))
 allow_open_files({wanted})
 print(*resource.getrlimit(resource.RLIMIT_NOFILE))

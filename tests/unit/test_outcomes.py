@@ -38,8 +38,9 @@ class Quiet:
 
 
 def job(state: JobState = JobState.SUBMITTING, **fields: Any) -> ClaimedJob:
+    job_id = uuid.uuid4()
     values: dict[str, Any] = {
-        "id": uuid.uuid4(),
+        "id": job_id,
         "account_id": uuid.uuid4(),
         "state": state,
         "version": 1,
@@ -49,7 +50,7 @@ def job(state: JobState = JobState.SUBMITTING, **fields: Any) -> ClaimedJob:
         "custom_id": None,
         "output": "s3://photos/{job_id}-{index}.{ext}",
         "batch_slug": None,
-        "client_request_id": "x",
+        "client_request_id": job_id.hex,
         "is_first_request": True,
         "request_age_s": 60.0,
         "accepted_age_s": 60.0,
@@ -177,6 +178,17 @@ def test_expired_results_are_asked_for_again() -> None:
 def test_a_job_that_phota_gave_up_costs_nothing() -> None:
     move = outcome(job(JobState.RUNNING), JobFailed("no", code="model_overloaded"))
     assert (move.state, move.cost_usd) == (JobState.FAILED, None)
+
+
+@pytest.mark.parametrize(("code", "fields"), [("expired", {}), ("failed", {"client_request_id": "of-another"})])
+def test_a_job_that_may_have_had_results_once_stays_paid_for(code: str, fields: dict[str, Any]) -> None:
+    move = outcome(job(JobState.RUNNING, **fields), JobFailed("no", code=code))
+    assert (move.state, move.cost_usd) == (JobState.FAILED, HIGH)
+
+
+def test_links_of_a_job_collected_again_are_asked_for_within_minutes() -> None:
+    again = job(JobState.STORING, client_request_id="of-another", accepted_age_s=601.0, request_age_s=90_000.0)
+    assert outcome(again, ResultExpired("403", code="result_expired")).state is JobState.FAILED
 
 
 @pytest.mark.parametrize(("error", "cost"), [(lost(is_sent=True), HIGH), (ImageUnavailable("away"), None)])

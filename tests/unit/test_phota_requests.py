@@ -135,6 +135,12 @@ def test_profiles_of_the_list_and_the_prompt_are_merged() -> None:
     assert not requests.has_profiles(requests.validate("enhance", {"image": PHOTO}))
 
 
+def test_a_hostile_prompt_is_read_in_one_go() -> None:
+    prompt = "[[" + " " * 60_000  # days of backtracking, once
+    assert requests.profiles_of(requests.validate("generate", {"prompt": prompt + "a ]"})) == []
+    assert requests.profiles_of(requests.validate("generate", {"prompt": "[[ ann ]] [[ ]] [[bob]]"})) == ["ann", "bob"]
+
+
 def test_a_batch_line_names_its_operation_by_path() -> None:
     assert requests.operation_of_path("/v1/phota/edit") is requests.Operation.EDIT
     for path in ("/v1/phota/profiles", "/v1/chat/completions", "edit"):
