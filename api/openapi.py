@@ -44,7 +44,7 @@ _REFUSALS: dict[int, tuple[str, dict[str, str]]] = {
     ),
     413: (
         "The body is too large.",
-        {"too_large": "The body has more than 16 MB; send many jobs as JSONL (application/x-ndjson)."},
+        {"too_large": "The body has more than 4096 KB; send many jobs as JSONL (application/x-ndjson)."},
     ),
     415: (
         "Another media type is expected.",

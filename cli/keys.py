@@ -1,8 +1,6 @@
 """`photabatch key` and `photabatch account`: who may ask over HTTP, and how much."""
 
-import base64
 import re
-import secrets
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -17,6 +15,7 @@ from clients.s3_uri import S3Uri
 from models.accounts import AccountRef, KeyRow, find_account, list_accounts, list_keys, put_account, revoke_key
 from models.base import new_id
 from models.states import Scope
+from producer.webhooks import new_secret
 
 _ACCOUNT_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 _LONGEST_KEY_NAME = 100
@@ -123,7 +122,7 @@ def add(
         wanted = _limited(known or _new_account(name), requests_per_minute, queue_limit)
         if prefixes or s3_any:
             wanted = replace(wanted, s3_prefixes=None if s3_any else tuple(map(_prefix, prefixes)))
-        put_account(connection, wanted, webhook_secret=_new_secret())
+        put_account(connection, wanted, webhook_secret=new_secret())
     say(f"Account {name} {'is changed' if known else 'is made'}: {_limits(wanted)}", style="green")
 
 
@@ -147,11 +146,6 @@ def _prefix(text: str) -> str:
     except ValueError as error:
         raise UsageFault(f"--s3 {text}: {error}") from None
     return found if found.endswith("/") else f"{found}/"
-
-
-def _new_secret() -> str:
-    """As Standard Webhooks writes secrets down."""
-    return "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
 
 
 def _limits(account: AccountRef) -> str:

@@ -33,7 +33,7 @@ from models.inserts import BatchRef, get_batch
 from models.progress import BatchView, find_batch
 from models.results import custom_ids
 from producer.batches import close_batch, open_batch
-from producer.jobs import CheckedJob
+from producer.jobs import CheckedJob, webhook_url_fault
 from producer.photos import Address, NoSuchSource, Photo, find_pictures
 from producer.results import download_results
 from producer.submission import BatchClosed, insert
@@ -128,6 +128,7 @@ def carry_out(
 ) -> int:
     """Queue, wait, download, tell. An interruption at any point can be resumed."""
     engine, storage = open_database(settings), Storage.from_settings(settings)
+    check_webhook(webhook_url, settings)
     check_services(settings, storage)
     check_destination(plan, storage)
     started = time.monotonic()
@@ -148,6 +149,13 @@ def carry_out(
         raise
     _finish(view, files, plan.folder, time.monotonic() - started, as_json=as_json)
     return exit_code(view)
+
+
+def check_webhook(url: str | None, settings: Settings) -> None:
+    """Raise UsageFault for an address that nothing could be posted to."""
+    fault = webhook_url_fault(url, allowed_hosts=settings.allowed_hosts) if url is not None else None
+    if fault is not None:
+        raise UsageFault(f"--webhook: {fault}")
 
 
 def check_services(settings: Settings, storage: Storage) -> None:

@@ -79,9 +79,11 @@ def test_what_is_not_there_is_named(
     assert idle_fleet.ledger()["totals"]["charges"] == 0
 
 
-def test_a_batch_that_is_not_there_cannot_be_resumed(idle_fleet: Fleet, samples: Path) -> None:
+def test_a_batch_or_a_receiver_that_cannot_be_is_refused(idle_fleet: Fleet, samples: Path) -> None:
     done = idle_fleet.command("run", str(samples), "--op", "enhance", "--resume", "nothing")
     assert (done.returncode, "no such batch" in done.stderr) == (2, True)
+    done = idle_fleet.command("run", str(samples), "--op", "enhance", "--webhook", "http://10.0.0.1/hook")
+    assert (done.returncode, "--webhook" in done.stderr) == (2, True)
 
 
 def test_moderation_rejects_without_a_charge(fleet: Fleet) -> None:
