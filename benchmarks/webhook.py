@@ -4,6 +4,7 @@ python -m benchmarks.webhook [--jobs 200] [--polling]
 """
 
 import argparse
+import os
 import statistics
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -38,6 +39,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 def measure(jobs: int, *, callbacks: bool) -> None:
     waits_ms = []
+    os.environ["PHOTABATCH_ALLOWED_HOSTS"] = "127.0.0.1"  # the receiver's, in this process too
     receiver = _Receiver()
     Thread(target=receiver.serve_forever, daemon=True).start()
     url = f"http://127.0.0.1:{receiver.server_address[1]}/hook"
