@@ -65,8 +65,8 @@ def new_app(settings: Settings) -> FastAPI:
         app.state.parse_slots = CapacityLimiter(_PARSED_AT_ONCE)
         app.state.bulk_slots = CapacityLimiter(_BULK_AT_ONCE)
         app.state.look_slots = CapacityLimiter(_LOOKS_AT_ONCE)
-        probe = new_engine(settings.database_url.get_secret_value(), connections=1)
-        app.state.services = Services(probe, app.state.storage, settings)
+        app.state.probe = new_engine(settings.database_url.get_secret_value(), connections=1)  # never waits for others
+        app.state.services = Services(app.state.probe, app.state.storage, settings)
         app.state.callbacks = None
         async with new_http_client(connections=4) as http:
             if settings.phota_root is not None:
@@ -75,7 +75,7 @@ def new_app(settings: Settings) -> FastAPI:
             yield
         app.state.inspector.close()
         app.state.engine.dispose()
-        probe.dispose()
+        app.state.probe.dispose()
 
     app = FastAPI(
         title="photabatch",

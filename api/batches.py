@@ -8,14 +8,12 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from http import HTTPStatus
-from itertools import islice
 from typing import Annotated, Any
 
 from anyio import to_thread
 from fastapi import APIRouter, Query, Request
-from fastapi.responses import Response
+from fastapi.responses import JSONResponse, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
-from pydantic_core import from_json
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -37,6 +35,7 @@ from api.submissions import (
     queue_full,
     read_submission,
     refusal,
+    shown_faults,
 )
 from models import Priority
 from models.inserts import BatchRef
@@ -49,7 +48,6 @@ from producer.ownership import Owner, QueueFull, Room
 router = APIRouter(tags=["batches"])
 
 _LOOK_S = 1.0
-_FAULTS_SHOWN = 100  # of the jobs that were left out
 
 
 @router.post(
@@ -110,7 +108,7 @@ def _queue(connection: Connection, owner: Owner, submission: Submission) -> dict
         "status_url": f"/v1/batches/{batch.id}",
     }
     if options.skip_invalid:
-        answer["errors"] = [from_json(fault) for fault in islice(spool.faults(), _FAULTS_SHOWN)]
+        answer["errors"] = shown_faults(spool)
     return answer
 
 
@@ -141,20 +139,20 @@ def get_batches(
     limit: Limit = 20,
     after: After = None,
     status: Annotated[BatchStatus | None, Query(description="Only those in this status.")] = None,
-) -> dict[str, Any]:
+) -> Response:
     with request.app.state.engine.connect() as connection:
         views = list_batches(connection, caller.account.id, limit=limit + 1, before=after, status=status)
-    return page([view.as_json() for view in views], limit)
+    return JSONResponse(page([view.as_json() for view in views], limit))
 
 
 @router.get("/v1/batches/{batch_id}", response_model=Batch, responses=refusals(404), summary="One batch")
-def get_batch(request: Request, caller: Reader, batch_id: BatchId) -> dict[str, Any]:
+def get_batch(request: Request, caller: Reader, batch_id: BatchId) -> Response:
     parsed = parse_id(batch_id, "batch")
     with request.app.state.engine.connect() as connection:
         view = read_own_batch(connection, caller.account.id, parsed)
     if view is None:
         raise not_found("batch")
-    return view.as_json()
+    return JSONResponse(view.as_json())
 
 
 @router.get(

@@ -8,7 +8,7 @@ from fastapi import Request
 from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 
-from api.problems import Problem
+from api.problems import Problem, misfit
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -48,7 +48,8 @@ def parse_json(body: bytes) -> Any:
     try:
         return from_json(body, allow_inf_nan=False)
     except ValueError as error:
-        raise Problem(HTTPStatus.BAD_REQUEST, "invalid_json", f"The body is not JSON: {error}.") from None
+        hint = "; a job a line is application/x-ndjson" if str(error).startswith("trailing") else ""
+        raise Problem(HTTPStatus.BAD_REQUEST, "invalid_json", f"The body is not JSON: {error}{hint}.") from None
 
 
 def fit(model: type[M], value: Any, *, context: Mapping[str, Any] | None = None) -> M:
@@ -57,16 +58,7 @@ def fit(model: type[M], value: Any, *, context: Mapping[str, Any] | None = None)
     try:
         return model.model_validate(value, context=context)
     except ValidationError as error:
-        errors = [
-            {
-                "param": ".".join(map(str, fault["loc"])) or "body",
-                "code": fault["type"],
-                "message": f"{'.'.join(map(str, fault['loc'])) or 'body'}: {fault['msg']}",
-            }
-            for fault in error.errors(include_url=False, include_input=False, include_context=False)
-        ]
-        detail = "; ".join(str(fault["message"]) for fault in errors[:5])
-        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_request", detail, errors=errors) from None
+        raise misfit(error.errors(include_url=False), whole="body", fields=model.model_fields) from None
 
 
 def _check_size(value: Any) -> None:

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import html
 import ipaddress
 import re
 from collections.abc import Callable, Coroutine
@@ -21,6 +22,7 @@ from api.problems import Problem
 from settings import Settings
 
 _PAGE = (Path(__file__).parent / "dashboard.html").read_text(encoding="utf-8")
+_SIMULATED = '<span class="mark">Simulated Phota: nothing is really charged</span>'
 _AWS = "https://*.amazonaws.com"
 
 
@@ -88,7 +90,15 @@ def _is_address(host: str) -> bool:
 
 
 @router.get("/", summary="Dashboard", response_class=HTMLResponse, responses=ERRORS)
-def read_dashboard(request: Request, _: Reader) -> HTMLResponse:
+def read_dashboard(request: Request, caller: Reader) -> HTMLResponse:
     """Batches as they move, in a browser; it asks for a key (any user name, the key as password)."""
-    sources = _picture_sources(request.app.state.settings)
-    return HTMLResponse(_PAGE, headers={**_HEADERS, "Content-Security-Policy": f"{_POLICY}; img-src data: {sources}"})
+    settings = request.app.state.settings
+    policy = f"{_POLICY}; img-src data: {_picture_sources(settings)}"
+    shown = _page_of(caller.account.name, is_simulated=settings.is_simulated)
+    return HTMLResponse(shown, headers={**_HEADERS, "Content-Security-Policy": policy})
+
+
+def _page_of(account: str, *, is_simulated: bool) -> str:
+    """The account's name last and escaped, so that nothing in it is taken for a place of the page."""
+    marked = _PAGE.replace("<!-- mark -->", _SIMULATED if is_simulated else "")
+    return marked.replace("<!-- account -->", html.escape(account))

@@ -14,7 +14,7 @@ from api.once import IdempotencyKey, asked, once
 from api.openapi import body, refusals
 from api.requests import BatchBody, JobBody, LineOptions
 from api.schemas import Estimate
-from api.submissions import INVALID, Submission, read_submission, refusal
+from api.submissions import INVALID, Submission, read_submission, refusal, shown_faults
 from models.accounts import AccountRef, count_waiting
 from producer.estimating import Tally
 
@@ -44,14 +44,16 @@ async def create_estimate(
 def _estimate(request: Request, caller: Caller, key: str | None, submission: Submission, tally: Tally) -> Response:
     def work(connection: Connection) -> dict[str, Any]:
         room = _room(connection, caller.account)
-        return {
+        answer = {
             "jobs": tally.jobs,
+            "invalid": submission.spool.refused,
             "cost_usd": {"low": float(tally.low_usd), "high": float(tally.high_usd)},
             "warnings": [
                 {"code": warning.code, "message": warning.message}
                 for warning in tally.warnings(budget_usd=submission.options.budget_usd, room=room)
             ],
         }
+        return answer | ({"errors": shown_faults(submission.spool)} if submission.options.skip_invalid else {})
 
     return once(request.app.state.engine, asked(request, caller, key, submission.sha256), work, status=HTTPStatus.OK)
 

@@ -5,7 +5,7 @@ from http import HTTPStatus
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
-from fastapi.responses import Response
+from fastapi.responses import JSONResponse, Response
 from sqlalchemy import Connection
 from starlette.concurrency import run_in_threadpool
 
@@ -81,14 +81,14 @@ def _checked(request: Request, caller: Caller, raw: bytes) -> CheckedJob:
 
 
 @router.get("/v1/jobs/{job_id}", response_model=Job, responses=refusals(404), summary="One job")
-def get_job(request: Request, caller: Reader, job_id: JobId) -> dict[str, Any]:
+def get_job(request: Request, caller: Reader, job_id: JobId) -> Response:
     """With its outputs, what each try of a stage met, and its cost."""
     parsed = parse_id(job_id, "job")
     with request.app.state.engine.connect() as connection:
         job = read_job(connection, caller.account.id, parsed)
     if job is None:
         raise not_found("job")
-    return linked(request.app.state.storage, job.as_json())
+    return JSONResponse(linked(request.app.state.storage, job.as_json()))
 
 
 @router.get(
@@ -106,11 +106,11 @@ def get_jobs(
     code: Annotated[ShortText | None, Query(description="Only those with this error code.")] = None,
     limit: Limit = 20,
     after: After = None,
-) -> dict[str, Any]:
+) -> Response:
     """In the order of their making. Of a job that was retried, the generation that counts."""
     parsed, account_id = parse_id(batch_id, "batch"), caller.account.id
     with request.app.state.engine.connect() as connection:
         if read_own_batch(connection, account_id, parsed, with_errors=False) is None:
             raise not_found("batch")
         jobs = list_jobs(connection, account_id, parsed, state=state, code=code, limit=limit + 1, after=after)
-    return page([linked(request.app.state.storage, job.as_json()) for job in jobs], limit)
+    return JSONResponse(page([linked(request.app.state.storage, job.as_json()) for job in jobs], limit))

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from fastapi import Header, Request
 from fastapi.responses import JSONResponse
+from pydantic_core import from_json, to_json
 from sqlalchemy import Connection, Engine
 
 from api.keys import Caller
@@ -55,10 +56,10 @@ def once(
         wait_at_most(connection, _PATIENCE_S)
         kept = _kept(connection, question)
         if kept is not None:
-            return _answer(kept.answer, kept.status, {"Idempotent-Replayed": "true"})
+            return _answer(from_json(kept.answer), kept.status, {"Idempotent-Replayed": "true"})
         answer = work(connection)
         if question.key is not None:
-            made = KeptAnswer(question.route, question.body_sha256, status, answer)
+            made = KeptAnswer(question.route, question.body_sha256, status, to_json(answer).decode())
             keep_answer(connection, question.caller.account.id, question.key, made)
     return _answer(answer, status, {})
 

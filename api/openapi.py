@@ -52,7 +52,7 @@ _REFUSALS: dict[int, tuple[str, dict[str, str]]] = {
     ),
     422: (
         "The request does not fit; `errors` names every fault, and where it is.",
-        {"invalid_request": "limit: Input should be less than or equal to 100"},
+        {"invalid_request": "limit: 101 is more than 100"},
     ),
     429: (
         "The account's rate is used up, or its queue is full.",

@@ -1,7 +1,7 @@
 """Errors as RFC 9457 problem documents; every refusal of the API is raised as a `Problem` and told here."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -16,6 +16,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
+from clients.phota_problems import MOST, problem_of
 from clients.storage_errors import StorageError
 
 log = logging.getLogger(__name__)
@@ -122,7 +123,7 @@ def _problem_of(error: Exception) -> Problem:
         case Problem():
             return error
         case RequestValidationError():
-            return _misfit(error)
+            return misfit([{**fault, "loc": fault["loc"][1:]} for fault in error.errors()], whole="request")
         case HTTPException(status_code=HTTPStatus.UNAUTHORIZED):
             return unauthorized("The Authorization header is malformed.")
         case HTTPException():
@@ -142,13 +143,13 @@ def _problem_of(error: Exception) -> Problem:
     return Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error", "A fault of the server; its log says more.")
 
 
-def _misfit(error: RequestValidationError) -> Problem:
-    """Of query, path and headers; bodies are read by `api.bodies`."""
-    errors = [
-        {"param": ".".join(map(str, fault["loc"][1:])), "code": "invalid_value", "message": fault["msg"]}
-        for fault in error.errors()
+def misfit(details: Sequence[Mapping[str, Any]], *, whole: str, fields: Collection[str] = ()) -> Problem:
+    """Of pydantic's error details, in the words that the faults of jobs have. `whole`: the body, or the request."""
+    told = [
+        problem_of(each, operation=f"this {whole}", fields=fields, known=fields, whole=whole) for each in details[:MOST]
     ]
-    detail = "; ".join(f"{fault['param']}: {fault['message']}" for fault in errors)
+    errors = [{"param": each.param, "code": each.code, "message": each.message} for each in told]
+    detail = "; ".join(each.message for each in told[:5])
     return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_request", detail, errors=errors)
 
 

@@ -188,9 +188,11 @@ class EstimateWarning(BaseModel):
 
 
 class Estimate(BaseModel):
-    jobs: int
+    jobs: int = Field(description="Those that are counted: the valid ones.")
+    invalid: int = Field(description="Jobs that are left out (`skip_invalid`).")
     cost_usd: CostRange
     warnings: list[EstimateWarning]
+    errors: list[FaultModel] = Field([], description="With `skip_invalid`, the first 100 faults.")
 
 
 class Upload(BaseModel):

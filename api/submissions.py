@@ -7,10 +7,13 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
+from itertools import islice
+from typing import Any
 
 from anyio import to_thread
 from fastapi import Request
 from fastapi.responses import StreamingResponse
+from pydantic_core import from_json
 from starlette.concurrency import run_in_threadpool
 
 from api.bodies import JSONL, fit, media_type, parse, read_body
@@ -25,6 +28,7 @@ from producer.spool import Place, Spool
 _BITE = 256 * 2**10  # bytes that are checked in one turn of a thread
 MOST_BYTES = 2 * 2**30  # of a JSONL body: the disk is not a client's
 _FULL_S = 60  # Retry-After while the account's queue is full
+_FAULTS_SHOWN = 100  # of the jobs that were left out
 _PIECE = 64 * 2**10  # bytes of a streamed answer
 
 INVALID = {
@@ -152,6 +156,11 @@ def refusal(request: Request, spool: Spool, closing: AbstractContextManager[obje
             yield b"]}"
 
     return StreamingResponse(pieces(), status_code=problem.status, media_type=MEDIA_TYPE)
+
+
+def shown_faults(spool: Spool) -> list[Any]:
+    """The first faults of the jobs that were left out."""
+    return [from_json(fault) for fault in islice(spool.faults(), _FAULTS_SHOWN)]
 
 
 def _joined(faults: Iterable[bytes]) -> Iterator[bytes]:

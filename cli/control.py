@@ -1,7 +1,7 @@
 """What people do to a batch: `pause`, `resume`, `cancel`, `retry`."""
 
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
 
@@ -12,7 +12,7 @@ from cli.exits import CommandError, Exit, UsageFault
 from cli.request_options import Money
 from cli.status import found_batch, read_view
 from cli.terminal import emit, say
-from models.generations import failure_groups
+from models.generations import FailureGroup, failure_groups
 from models.progress import BatchView
 from models.states import JobState
 from producer import QueueFull
@@ -85,23 +85,29 @@ def retry(batch: str, code: str | None, pay_again: bool, as_json: bool) -> int:
     """Try again what failed or expired in BATCH; what is paid for is fetched again, never paid again."""
     with found_batch(batch) as (_, engine, batch_id):
         before = read_view(engine, batch_id)
-        _show_failures(engine, batch_id)
+        groups = _show_failures(engine, batch_id)
         with _changing(engine, before) as connection:
             done = retry_batch(connection, batch_id, code=code, pay_again=pay_again)
         view = read_view(engine, batch_id)
-    _show_retried(view, done)
+    _show_retried(view, done, groups, code)
     numbers = {"retried": done.retried, "collected_again": done.collected_again, "left": done.left}
     is_something = bool(done.retried or done.collected_again)
     return _done(view, as_json=as_json, **numbers) if is_something else _nothing(view, as_json=as_json, **numbers)
 
 
-def _show_failures(engine: Engine, batch_id: uuid.UUID) -> None:
+def _show_failures(engine: Engine, batch_id: uuid.UUID) -> list[FailureGroup]:
     with engine.connect() as connection:
-        for group in failure_groups(connection, batch_id):
-            say(f"  {group.count} × {group.code}: {group.message}", style="red")
+        groups = failure_groups(connection, batch_id)
+    for group in groups:
+        say(f"  {group.count} × {group.code}: {group.message}", style="red")
+    return groups
 
 
-def _show_retried(view: BatchView, done: Retried) -> None:
+def _show_retried(view: BatchView, done: Retried, groups: Sequence[FailureGroup], code: str | None) -> None:
+    if code is not None and code not in {group.code for group in groups}:
+        there = ", ".join(f"{group.code} ({group.count})" for group in groups) or "none"
+        say(f"No job of {view.slug} failed with the code {code}; codes are: {there}.")
+        return
     say(f"{done.retried} called anew, {done.collected_again} collected again without a second charge.")
     if done.left:
         say(f"{_listed(done.left)} left: perhaps charged, and too old to be asked for again.", style="yellow")
@@ -111,7 +117,7 @@ def _show_retried(view: BatchView, done: Retried) -> None:
     if done.refused:
         say(f"{_listed(done.refused)} left: refused before they were queued; correct and submit them.", style="yellow")
     if not done.retried and not done.collected_again:
-        say(f"Nothing of {view.slug} was retried; what was rejected is so by --code alone.")
+        say(f"Nothing of {view.slug} was retried. What was rejected is retried only by its --code.")
     elif view.paused_reason:
         say(f"It is paused ({view.paused_reason}). To go on: photabatch resume {view.slug}")
     else:

@@ -135,7 +135,9 @@ def _api_addresses(stack: Stack, settings: Settings) -> dict[str, str]:
         listen("127.0.0.1", settings.api_port).close()
         port = settings.api_port
     else:
-        port = stack.port("api", preferred=settings.api_port)
+        port = stack.port("api", preferred=settings.api_port, is_remembered=False)
+        if port != settings.api_port:
+            say(f"Port {settings.api_port} is taken; the API is on {port}.", style="yellow")
     addresses = {"PHOTABATCH_API_PORT": str(port)}
     if settings.is_simulated and settings.public_url is None:
         addresses["PHOTABATCH_PUBLIC_URL"] = f"http://127.0.0.1:{port}"

@@ -79,6 +79,8 @@ def _show_first_key(settings: Settings) -> None:
     if key is not None:
         say(f"API key, shown this once (`photabatch key create` makes more): {key}", style="green")
         say(f"Try: curl -H 'Authorization: Bearer {key}' {local_url(settings)}/v1/batches")
+    else:
+        say("Its API keys are those of before; `photabatch key create` makes another.")
 
 
 def _interrupt(*_: object) -> None:

@@ -17,7 +17,7 @@ def show_summary(batch: BatchView, *, files: int = 0, folder: Path | None = None
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     table.add_column(style="dim", no_wrap=True)
     table.add_column()
-    table.add_row("Batch", batch.slug)
+    table.add_row("Batch", f"{batch.slug}  [dim]{batch.id}[/]")
     table.add_row("Status", f"[{_COLOURS.get(batch.status, 'cyan')}]{batch.status}[/]")
     counts = ", ".join(f"{batch.counts[state]} {state}" for state in JobState if batch.counts[state])
     table.add_row("Jobs", f"{batch.counts['total']}: {counts}")

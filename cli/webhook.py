@@ -69,17 +69,15 @@ def _words(_context: click.Context, _parameter: click.Parameter, values: tuple[s
 @click.option(
     "--events",
     multiple=True,
-    default=("batch.*",),
-    show_default=True,
     callback=_words,
     metavar="TYPES",
-    help="Exact types, `job.*`, `batch.*` or `*`; several with commas.",
+    help="Exact types, `job.*`, `batch.*` (for a new one) or `*`; several with commas.",
 )
-@click.option("--digest", is_flag=True, help="Job events of batches come together, at most one call a second.")
+@click.option("--digest/--no-digest", default=None, help="Job events of batches together, at most one call a second.")
 @_ACCOUNT
 @_JSON
-def add(url: str, events: list[str], digest: bool, account_name: str, as_json: bool) -> None:
-    """Tell URL from now on; one that is known is changed and enabled again. Prints the secret, once."""
+def add(url: str, events: list[str], digest: bool | None, account_name: str, as_json: bool) -> None:
+    """Tell URL from now on; one that is known is enabled, and changed by the options given. Prints the secret, once."""
     with _account(account_name) as (settings, engine, account_id):
         try:
             with engine.begin() as connection:
@@ -87,7 +85,7 @@ def add(url: str, events: list[str], digest: bool, account_name: str, as_json: b
                     connection,
                     account_id,
                     url,
-                    events=events,
+                    events=events or None,
                     is_digest=digest,
                     allowed_hosts=settings.allowed_hosts,
                 )
@@ -97,6 +95,7 @@ def add(url: str, events: list[str], digest: bool, account_name: str, as_json: b
         emit({"id": str(registered.id), "url": url, "secret": registered.secret})
         return
     click.echo(registered.id)
+    say(f"It is told of {', '.join(registered.events)}{', in digests' if registered.is_digest else ''}.")
     if registered.secret:
         click.echo(registered.secret)
         say("This is the secret that signs; it is not shown again.", style="yellow")
@@ -163,7 +162,7 @@ def rotate(endpoint: str | None, overlap: float, account_name: str, as_json: boo
         emit({"endpoint": found and str(found.id), "secret": secret})
         return
     click.echo(secret)
-    say(f"Until both sides know it, {overlap:g} hours, the secret before signs too.", style="yellow")
+    say(f"The old secret signs too for {overlap:g} hour{'' if overlap == 1 else 's'}.", style="yellow")
 
 
 @webhook.command()
@@ -212,16 +211,19 @@ def _outcome(delivery: DeliveryView) -> str:
 @click.option("--id", "delivery_id", type=click.UUID, help="One delivery, whatever became of it.")
 @_ACCOUNT
 def replay(endpoint: str, which: str, since: str | None, delivery_id: uuid.UUID | None, account_name: str) -> int:
-    """Send events to ENDPOINT again, with the same ids."""
+    """Send events to ENDPOINT again, with the same ids; what waits for its next try is tried now."""
     moment = _moment(since) if since else None
     with _account(account_name) as (_, engine, account_id), engine.begin() as connection:
         found = _found(connection, account_id, endpoint)
         with _must_be_enabled(found):
+            hurried = webhooks.try_now(connection, found) if delivery_id is None else 0
             count = webhooks.replay(
                 connection, found, delivered_too=which == "all", since=moment, delivery_id=delivery_id
             )
     say(f"{count} {'event is' if count == 1 else 'events are'} sent to {found.url} again.")
-    return Exit.SUCCEEDED if count else Exit.NOTHING_TO_DO
+    if hurried:
+        say(f"{hurried} that waited for the next try {'is' if hurried == 1 else 'are'} tried now.")
+    return Exit.SUCCEEDED if count or hurried else Exit.NOTHING_TO_DO
 
 
 def _moment(since: str) -> datetime:

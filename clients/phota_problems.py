@@ -1,17 +1,42 @@
 """Why a request is not valid, in words for people and codes for programs."""
 
 import difflib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import ValidationError
-from pydantic_core import ErrorDetails
 
-_MOST = 20  # problems told of one request; a hostile one could have thousands
+MOST = 20  # problems told of one request; a hostile one could have thousands
 
 # Set by photabatch on every call, so never by a job.
 OURS = frozenset({"async", "response_mode", "callback_url", "client_request_id"})
+
+
+# What is out of bounds, by pydantic's name of the error.
+_BOUNDS = {
+    "greater_than_equal": "{value} is less than {ge}",
+    "less_than_equal": "{value} is more than {le}",
+    "too_short": "at least {min_length} needed",
+    "too_long": "{actual_length} are more than {max_length}",
+    "string_too_short": "must not be empty",
+    "string_too_long": "has more than {max_length} characters",
+    "decimal_max_places": "has more than {decimal_places} decimal places",
+}
+# What each of pydantic's types is called, by how the names of its errors begin.
+_WORDS = {
+    "string_": "text",
+    "list_": "a list",
+    "model_": "an object",
+    "dict_": "an object",
+    "bool_": "true or false",
+    "int_": "a whole number",
+    "decimal_": "a number",
+    "finite_": "a number",
+    "uuid_": "an id",
+    "datetime_": "a moment such as 2026-05-01T12:00:00Z",
+    "timezone_": "a moment such as 2026-05-01T12:00:00Z",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +64,20 @@ def problems_of(
     error: ValidationError, *, operation: str, fields: Collection[str], known: Collection[str]
 ) -> list[Problem]:
     """Translate pydantic's errors. `fields`: of this operation; `known`: of any."""
-    details = error.errors(include_url=False)[:_MOST]
-    return [_problem(each, operation=operation, fields=fields, known=known) for each in details]
+    details = error.errors(include_url=False)[:MOST]
+    return [problem_of(each, operation=operation, fields=fields, known=known) for each in details]
 
 
-def _problem(detail: ErrorDetails, *, operation: str, fields: Collection[str], known: Collection[str]) -> Problem:
-    param = _param(detail["loc"])
+def problem_of(
+    detail: Mapping[str, Any],
+    *,
+    operation: str,
+    fields: Collection[str] = (),
+    known: Collection[str] = (),
+    whole: str = "params",
+) -> Problem:
+    """One of pydantic's error details; `whole`: what to call the value itself, where no field of it is at fault."""
+    param = _param(detail["loc"]) or whole
     if detail["type"] == "extra_forbidden":
         code, text = _unexpected(param, operation=operation, fields=fields, known=known)
     else:
@@ -55,7 +88,7 @@ def _problem(detail: ErrorDetails, *, operation: str, fields: Collection[str], k
 def _param(location: tuple[int | str, ...]) -> str:
     """`("images", 0)` is `images[0]`."""
     name = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
-    return "".join(letter if letter.isprintable() else "?" for letter in name[:64]) or "params"
+    return "".join(letter if letter.isprintable() else "?" for letter in name[:64])
 
 
 def _unexpected(param: str, *, operation: str, fields: Collection[str], known: Collection[str]) -> tuple[str, str]:
@@ -72,22 +105,20 @@ def _unexpected(param: str, *, operation: str, fields: Collection[str], known: C
     return "not_allowed", f"{operation} does not take it{hint}"
 
 
-def _fault(detail: ErrorDetails) -> tuple[str, str]:
+def _fault(detail: Mapping[str, Any]) -> tuple[str, str]:
     kind, value, limits = detail["type"], detail["input"], detail.get("ctx", {})
+    if kind in _BOUNDS:
+        return "out_of_range", _BOUNDS[kind].format(value=_figure(value), **limits)
     match kind:
         case "missing":
             return kind, "must not be blank" if value == "" else _sentence(detail["msg"])
-        case "greater_than_equal":
-            return "out_of_range", f"{_short(value)} is less than {limits['ge']}"
-        case "less_than_equal":
-            return "out_of_range", f"{_short(value)} is more than {limits['le']}"
-        case "too_short":
-            return "out_of_range", f"at least {limits['min_length']} needed"
-        case "too_long":
-            return "out_of_range", f"{limits['actual_length']} are more than {limits['max_length']}"
-        case "literal_error":
+        case "string_pattern_mismatch":
+            return "bad_text", f"{_short(value)} has characters that must not stand in it"
+        case "literal_error" | "enum":
             return "invalid_value", f"{_short(value)} is not one of {limits['expected']}".replace("'", "")
-        case "bad_url" | "not_allowed" | "bad_text":
+        case "unknown_event":
+            return "invalid_value", f"{_short(value)} {detail['msg']}"
+        case "bad_url" | "not_allowed" | "bad_text" | "out_of_range":
             return kind, detail["msg"]
     return "invalid_type", _type_fault(kind, value)
 
@@ -97,11 +128,13 @@ def _sentence(message: str) -> str:
 
 
 def _type_fault(kind: str, value: object) -> str:
-    wanted = {"string_type": "text", "list_type": "a list", "model_type": "a set of parameters"}
-    word = next((word for prefix, word in wanted.items() if kind == prefix), None)
-    if word is None:
-        word = "a whole number" if kind.startswith("int_") else "valid"
+    word = next((word for prefix, word in _WORDS.items() if kind.startswith(prefix)), "valid")
     return f"must be {word}, not {_short(value)}"
+
+
+def _figure(value: Any) -> str:
+    """A number, that of a query too, which is text."""
+    return _short(value).strip("'")
 
 
 def _short(value: Any) -> str:

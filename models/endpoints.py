@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, text
+from sqlalchemy import Boolean, Connection, bindparam, text
 from sqlalchemy.dialects.postgresql import JSONB
 
 from models.base import new_id
@@ -98,21 +98,37 @@ def find_endpoints(connection: Connection, account_id: uuid.UUID, word: str) -> 
 
 # The secret of its own that an endpoint gets follows the account's, which goes on signing for a while: a batch may have
 # named the URL before.
+@dataclass(frozen=True, slots=True)
+class Put:
+    """An endpoint as it is in force; it keeps the `secret` that it had."""
+
+    id: uuid.UUID
+    secret: str
+    events: list[str]
+    is_digest: bool
+
+
 _PUT = text(
     """
     INSERT INTO webhook_endpoints AS endpoint (id, account_id, url, is_registered, events, is_digest, secret)
-    VALUES (:id, :account, :url, true, :events, :is_digest, :secret)
+    VALUES (:id, :account, :url, true, coalesce(:events, :usual), coalesce(:is_digest, false), :secret)
     ON CONFLICT (account_id, url) DO UPDATE SET
-        is_registered = true, events = excluded.events, is_digest = excluded.is_digest,
+        is_registered = true,
+        events = coalesce(:events, CASE WHEN endpoint.is_registered THEN endpoint.events END, :usual),
+        is_digest = coalesce(:is_digest, endpoint.is_digest),
         old_secret = CASE WHEN endpoint.secret IS NULL
                           THEN (SELECT webhook_secret FROM accounts WHERE id = :account) ELSE endpoint.old_secret END,
         old_secret_until = CASE WHEN endpoint.secret IS NULL
                                 THEN now() + make_interval(secs => :overlap) ELSE endpoint.old_secret_until END,
         secret = coalesce(endpoint.secret, excluded.secret),
         disabled_at = NULL, disabled_reason = NULL, failures = 0, failing_since = NULL
-    RETURNING id, secret
+    RETURNING id, secret, events, is_digest
     """
-).bindparams(bindparam("events", type_=JSONB))
+).bindparams(
+    bindparam("events", type_=JSONB(none_as_null=True)),
+    bindparam("usual", type_=JSONB),
+    bindparam("is_digest", type_=Boolean),
+)
 
 
 def put_endpoint(
@@ -120,15 +136,16 @@ def put_endpoint(
     account_id: uuid.UUID,
     *,
     url: str,
-    events: Sequence[str],
-    is_digest: bool,
+    events: Sequence[str] | None,
+    usual: Sequence[str],
+    is_digest: bool | None,
     secret: str,
     overlap_s: float,
-) -> tuple[uuid.UUID, str]:
-    """Register a URL, or change and enable the one there is; its id, and the secret in force: its own if it had one."""
-    values = {"id": new_id(), "account": account_id, "url": url, "events": list(events), "is_digest": is_digest}
-    row = connection.execute(_PUT, {**values, "secret": secret, "overlap": overlap_s}).one()
-    return row.id, row.secret
+) -> Put:
+    """Register a URL, or change and enable the one there is. What is None stays; `usual`: the events of a new one."""
+    wanted = {"events": None if events is None else list(events), "usual": list(usual), "is_digest": is_digest}
+    values = {"id": new_id(), "account": account_id, "url": url, "secret": secret, "overlap": overlap_s}
+    return Put(**connection.execute(_PUT, values | wanted).mappings().one())
 
 
 _ENABLE = text(
@@ -144,6 +161,7 @@ _NOW_DUE = text(
     WHERE endpoint_id = :id AND state = 'pending' AND hold = 'idle' AND due_at > now()
     """
 )
+_NO_PAUSE = text("UPDATE webhook_endpoints SET due_at = now() WHERE id = :id AND hold = 'idle' AND due_at > now()")
 _UNREGISTER = text(
     """
     UPDATE webhook_endpoints SET is_registered = false, events = '[]', is_digest = false, secret = NULL,
@@ -167,6 +185,12 @@ _ROTATE_ACCOUNT = text(
     WHERE id = :account
     """
 )
+
+
+def try_now(connection: Connection, endpoint_id: uuid.UUID) -> int:
+    """What waits for its next try is due now; how many that was."""
+    connection.execute(_NO_PAUSE, {"id": endpoint_id})
+    return connection.execute(_NOW_DUE, {"id": endpoint_id}).rowcount
 
 
 def enable_endpoint(connection: Connection, account_id: uuid.UUID, endpoint_id: uuid.UUID) -> None:

@@ -7,8 +7,10 @@ from typing import Any
 from sqlalchemy import RowMapping, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from models.moments import written
 from models.outbox import ClaimedDelivery
 from models.progress import BatchView, read_batches_async
+from models.results import OUTPUTS_OF_JOB
 from models.states import BATCH_OUTCOMES, BatchStatus, JobState
 
 JOB_EVENTS = tuple(f"job.{state}" for state in JobState if state.is_final and state is not JobState.SKIPPED)
@@ -19,14 +21,10 @@ DIGEST = "job.digest"
 Events = dict[uuid.UUID, dict[str, Any]]  # the `data` member by delivery
 
 _JOBS = text(
-    """
+    f"""
     SELECT job.id, job.custom_id, job.operation, job.state, job.cost_usd, job.error_code, job.error_message,
            job.metadata, job.created_at, job.finished_at, job.known_subjects, batch.id AS batch_id,
-           batch.name AS batch_name,
-           coalesce((SELECT jsonb_agg(jsonb_build_object(
-               'index', index, 'bucket', bucket, 'key', key, 'content_type', content_type, 'bytes', bytes,
-               'sha256', sha256, 'width', width, 'height', height) ORDER BY index)
-               FROM outputs WHERE outputs.job_id = job.id), '[]') AS outputs
+           batch.name AS batch_name, {OUTPUTS_OF_JOB} AS outputs
     FROM jobs AS job LEFT JOIN batches AS batch ON batch.id = job.batch_id
     WHERE job.id = ANY(:ids)
     """
@@ -67,8 +65,8 @@ def _job(row: RowMapping) -> dict[str, Any]:
         "operation": row["operation"],
         "state": row["state"],
         "metadata": row["metadata"],
-        "created_at": row["created_at"].isoformat(),
-        "finished_at": row["finished_at"].isoformat(),
+        "created_at": written(row["created_at"]),
+        "finished_at": written(row["finished_at"]),
     }
     if row["error_code"]:
         return data | {"error": {"code": row["error_code"], "message": row["error_message"]}}

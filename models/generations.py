@@ -32,8 +32,9 @@ _WAS_COLLECTED = "client_request_id <> replace(id::text, '-', '')"  # it went on
 _FATE = f"""
     CASE WHEN output = '' THEN '{Fate.REFUSED}'
          WHEN requested_at IS NULL OR cost_usd IS NULL THEN '{Fate.FRESH}'
-         WHEN poll_url IS NOT NULL AND NOT (:pay_again AND {_WAS_COLLECTED}) THEN '{Fate.COLLECT}'
-         WHEN poll_url IS NULL AND requested_at > now() - make_interval(secs => :known_for) THEN '{Fate.RESEND}'
+         WHEN :pay_again AND {_WAS_COLLECTED} THEN '{Fate.FRESH}'
+         WHEN poll_url IS NOT NULL THEN '{Fate.COLLECT}'
+         WHEN requested_at > now() - make_interval(secs => :known_for) THEN '{Fate.RESEND}'
          WHEN :pay_again THEN '{Fate.FRESH}'
          ELSE '{Fate.STUCK}' END
 """

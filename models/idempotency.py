@@ -2,10 +2,8 @@
 
 import uuid
 from dataclasses import dataclass
-from typing import Any
 
-from sqlalchemy import Connection, bindparam, text
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy import Connection, text
 
 KEEP_H = 24
 
@@ -15,7 +13,7 @@ class KeptAnswer:
     route: str
     body_sha256: bytes
     status: int
-    answer: dict[str, Any]
+    answer: str  # JSON, as it was sent
 
 
 _LOCK = text("SELECT pg_try_advisory_xact_lock(hashtextextended(:account || :key, 0))")
@@ -46,7 +44,7 @@ _KEEP = text(
     ON CONFLICT (account_id, key) DO UPDATE SET route = excluded.route, body_sha256 = excluded.body_sha256,
         status = excluded.status, answer = excluded.answer, created_at = now()
     """
-).bindparams(bindparam("answer", type_=JSONB))
+)
 
 
 def keep_answer(connection: Connection, account_id: uuid.UUID, key: str, kept: KeptAnswer) -> None:

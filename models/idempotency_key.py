@@ -2,7 +2,6 @@
 
 import uuid
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import ForeignKey, Index, Integer, LargeBinary, func
 from sqlalchemy.orm import Mapped, mapped_column
@@ -21,5 +20,5 @@ class IdempotencyKey(Base):
     route: Mapped[str]  # `POST /v1/batches`
     body_sha256: Mapped[bytes] = mapped_column(LargeBinary)
     status: Mapped[int] = mapped_column(Integer)
-    answer: Mapped[dict[str, Any]]
+    answer: Mapped[str]  # JSON as it was sent; jsonb would lose the order of its keys
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())

@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, RowMapping, text
 
+from models.moments import written
 from models.results import OUTPUTS_OF_JOB
 from models.states import JobState, Priority
 
@@ -19,7 +20,7 @@ _JOB = f"""
            {OUTPUTS_OF_JOB} AS outputs
 """
 _ATTEMPTS = """
-    coalesce((SELECT jsonb_agg(jsonb_build_object(
+    coalesce((SELECT json_agg(json_build_object(
         'stage', stage, 'started_at', started_at, 'duration_ms', duration_ms, 'http_status', http_status,
         'request_id', request_id, 'error_code', error_code, 'error_message', error_message) ORDER BY id)
         FROM attempts WHERE attempts.job_id = job.id), '[]')
@@ -72,10 +73,10 @@ class JobView:
             "known_subjects": self.known_subjects or {},
             "error": self._error(),
             "outputs": self.outputs,
-            "created_at": self.created_at.isoformat(),
-            "finished_at": self.finished_at.isoformat() if self.finished_at else None,
+            "created_at": written(self.created_at),
+            "finished_at": written(self.finished_at),
         }
-        return job if self.attempts is None else job | {"attempts": self.attempts}
+        return job if self.attempts is None else job | {"attempts": [_attempt(each) for each in self.attempts]}
 
     def _error(self) -> dict[str, str] | None:
         if self.error_code is None:
@@ -121,6 +122,10 @@ def list_jobs(
 
 def _view(row: RowMapping) -> JobView:
     return JobView(**{**row, "state": JobState(row["state"]), "priority": Priority(row["priority"])})
+
+
+def _attempt(row: dict[str, Any]) -> dict[str, Any]:
+    return row | {"started_at": written(datetime.fromisoformat(row["started_at"]))}
 
 
 def _text(value: uuid.UUID | None) -> str | None:

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, RowMapping, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from models.moments import written
 from models.states import BatchStatus, JobState
 
 _STATES = ", ".join(f"progress.{state}" for state in JobState)
@@ -71,12 +72,12 @@ class BatchView:
                 "spent": float(self.spent_usd),
             },
             "budget_usd": None if self.budget_usd is None else float(self.budget_usd),
-            "eta": _iso(self.eta),
+            "eta": written(self.eta),
             "errors": self.errors,
             "metadata": self.metadata,
-            "created_at": _iso(self.created_at),
-            "started_at": _iso(self.started_at),
-            "finished_at": _iso(self.finished_at),
+            "created_at": written(self.created_at),
+            "started_at": written(self.started_at),
+            "finished_at": written(self.finished_at),
         }
 
 
@@ -207,7 +208,3 @@ def _with_eta(view: BatchView, now: datetime) -> BatchView:
         return view
     pace = (now - view.started_at) / view.finished
     return replace(view, eta=now + pace * view.unfinished)
-
-
-def _iso(moment: datetime | None) -> str | None:
-    return None if moment is None else moment.isoformat()

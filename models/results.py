@@ -13,8 +13,9 @@ from models.states import JobState
 
 _PAGE = 500
 
+# In json, which keeps the order of its keys.
 OUTPUTS_OF_JOB = """
-    coalesce((SELECT jsonb_agg(jsonb_build_object(
+    coalesce((SELECT json_agg(json_build_object(
         'index', index, 'bucket', bucket, 'key', key, 'content_type', content_type, 'bytes', bytes,
         'sha256', sha256, 'width', width, 'height', height) ORDER BY index)
         FROM outputs WHERE outputs.job_id = job.id), '[]')

@@ -1,10 +1,10 @@
 """What a producer may say of a job, checked before anything is queued."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -21,11 +21,13 @@ from pydantic_core import PydanticCustomError
 from clients.addresses import url_fault
 from clients.output_keys import DEFAULT_TEMPLATE, validate_template
 from clients.phota_prices import estimate
-from clients.phota_problems import problems_of
+from clients.phota_problems import MOST, problems_of
 from clients.phota_requests import InvalidRequest, Params, Problem, Text, validate
 from clients.s3_uri import S3Uri
 from models.states import Priority
 from producer.ownership import Owner
+
+T = TypeVar("T")
 
 ShortText = Annotated[str, StringConstraints(min_length=1, max_length=512, pattern=r"^[^\x00-\x1f\x7f]*$")]
 
@@ -103,23 +105,41 @@ def check(
 
     `params_name`: the field that the job's params stand in, to tell `params.image` from a field beside them.
     """
-    try:
-        plain = job if isinstance(job, dict) else dict(job)
-        spec = JobSpec.model_validate(plain, context={"allowed_hosts": allowed_hosts})
-    except ValidationError as error:
-        fields = JobSpec.model_fields
-        raise InvalidRequest(problems_of(error, operation="a job", fields=fields, known=fields)) from None
-    params = _params(spec, allowed_hosts, owner, params_name)
-    output = _output(spec.output)
-    if owner is not None:
-        owner.check_output(output)
+    plain = job if isinstance(job, dict) else dict(job)
+    found: list[Problem] = []
+    spec = _tried(found, _spec, plain, allowed_hosts)
+    params = _tried(found, _params, plain, allowed_hosts, owner, params_name)
+    output = _tried(found, _output, plain.get("output"), owner)
+    if found or spec is None or params is None:
+        raise InvalidRequest(found[:MOST])
     cost = estimate(params)
     return CheckedJob(spec, params, output, cost.high, cost.low, source)
 
 
-def _params(spec: JobSpec, allowed_hosts: Sequence[str], owner: Owner | None, name: str) -> Params:
+def _tried(found: list[Problem], check_part: Callable[..., T], *arguments: Any) -> T | None:
+    """One part of a job; its faults join those of the others."""
     try:
-        params = validate(spec.operation, spec.params, allowed_hosts=allowed_hosts)
+        return check_part(*arguments)
+    except InvalidRequest as error:
+        found += error.problems
+        return None
+
+
+def _spec(plain: dict[str, Any], allowed_hosts: Sequence[str]) -> JobSpec:
+    try:
+        return JobSpec.model_validate(plain, context={"allowed_hosts": allowed_hosts})
+    except ValidationError as error:
+        fields = JobSpec.model_fields
+        raise InvalidRequest(problems_of(error, operation="a job", fields=fields, known=fields)) from None
+
+
+def _params(plain: dict[str, Any], allowed_hosts: Sequence[str], owner: Owner | None, name: str) -> Params | None:
+    """None where the operation or the whole of params is no such thing, which JobSpec tells."""
+    operation, given = plain.get("operation"), plain.get("params", {})
+    if not isinstance(operation, str) or not isinstance(given, dict):
+        return None
+    try:
+        params = validate(operation, given, allowed_hosts=allowed_hosts)
         if owner is not None:
             owner.check_inputs(params)
     except InvalidRequest as error:
@@ -135,10 +155,15 @@ def _below(name: str, problem: Problem) -> Problem:
     return replace(problem, param=name if problem.param == "params" else f"{name}.{problem.param}")
 
 
-def _output(output: str | None) -> str | None:
+def _output(output: object, owner: Owner | None) -> str | None:
     """`s3://bucket/prefix/` gets the default name template; one with fields is a template itself."""
-    if output is None:
-        return None
+    told = _template(output) if isinstance(output, str) else None
+    if owner is not None:
+        owner.check_output(told)
+    return told
+
+
+def _template(output: str) -> str:
     try:
         uri = S3Uri.parse(output)
         key = uri.key if "{" in uri.key else f"{uri.key.rstrip('/')}/{DEFAULT_TEMPLATE}".lstrip("/")

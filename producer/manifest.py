@@ -4,6 +4,7 @@
 {"custom_id": "1", "method": "POST", "url": "/v1/phota/enhance", "body": {"image": "s3://photos/1.jpg"}}
 """
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -64,7 +65,8 @@ def _unreadable(data: bytes, error: ValueError) -> InvalidRequest:
         data.decode()
     except UnicodeDecodeError as fault:
         return _refused("not_utf8", f"is not UTF-8 (byte {fault.start + 1})")
-    return _refused("invalid_json", f"is not JSON: {error}")
+    where = re.sub(r" at line 1 column (\d+)$", r" at column \1", str(error))  # which line it is, stands beside it
+    return _refused("invalid_json", f"is not JSON: {where}")
 
 
 def _refused(code: str, text: str) -> InvalidRequest:

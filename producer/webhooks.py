@@ -19,6 +19,9 @@ EVENTS = ("*", "batch.*", "job.*", *EVENT_TYPES)  # what an endpoint may be regi
 OVERLAP_S = 24 * 3600.0  # both secrets sign for so long after a change
 
 
+_USUAL = ("batch.*",)  # what an endpoint is told of unless it says otherwise
+
+
 class InvalidEndpoint(ValueError):  # noqa: N818
     """The URL or an event type is not what it should be; the message says what is."""
 
@@ -33,6 +36,8 @@ class Registered:
 
     id: uuid.UUID
     secret: str | None
+    events: tuple[str, ...]
+    is_digest: bool
 
 
 def new_secret() -> str:
@@ -45,31 +50,34 @@ def register(
     account_id: uuid.UUID,
     url: str,
     *,
-    events: Sequence[str],
-    is_digest: bool = False,
+    events: Sequence[str] | None = None,
+    is_digest: bool | None = None,
     allowed_hosts: Sequence[str] = (),
 ) -> Registered:
-    """Tell `url` of the account's events from now on. A URL that is known is changed, and enabled again.
+    """Tell `url` of the account's events from now on, of those of batches unless `events` says otherwise.
+
+    A URL that is known is enabled again, and changed where an argument is given.
 
     Raise InvalidEndpoint.
     """
     reason = webhook_url_fault(url, allowed_hosts=allowed_hosts)
     if reason is not None:
         raise InvalidEndpoint(f"{url}: {reason}")
-    unknown = [event for event in events if event not in EVENTS]
-    if unknown or not events:
+    unknown = [event for event in events or () if event not in EVENTS]
+    if unknown or events == []:
         raise InvalidEndpoint(f"{', '.join(unknown) or 'no event'}: events are {', '.join(EVENTS)}")
     secret = new_secret()
-    endpoint_id, in_force = endpoints.put_endpoint(
+    put = endpoints.put_endpoint(
         connection,
         account_id,
         url=url,
-        events=sorted(set(events), key=EVENTS.index),
+        events=None if events is None else sorted(set(events), key=EVENTS.index),
+        usual=_USUAL,
         is_digest=is_digest,
         secret=secret,
         overlap_s=OVERLAP_S,
     )
-    return Registered(endpoint_id, secret if in_force == secret else None)
+    return Registered(put.id, secret if put.secret == secret else None, tuple(put.events), put.is_digest)
 
 
 def rotate(
@@ -100,6 +108,14 @@ def replay(
     count = deliveries.replay(
         connection, endpoint.id, delivered_too=delivered_too, since=since, delivery_id=delivery_id
     )
+    notify(connection)
+    return count
+
+
+def try_now(connection: Connection, endpoint: EndpointView) -> int:
+    """What waits for its next try there is tried now; how many. Raise EndpointDisabled."""
+    _check_enabled(endpoint)
+    count = endpoints.try_now(connection, endpoint.id)
     notify(connection)
     return count
 

@@ -21,15 +21,20 @@ class Ports:
         self._claims: dict[str, contextlib.ExitStack] = {}
         self._mutex = threading.Lock()
 
-    def take(self, name: str, *, preferred: int, twin: int = 0) -> int:
-        """The port of last time, else the preferred one, else a free one; the port `twin` above is free as well."""
+    def take(self, name: str, *, preferred: int, twin: int = 0, is_remembered: bool = True) -> int:
+        """The port of last time, else the preferred one, else a free one; the port `twin` above is free as well.
+
+        One that people know by heart is not remembered: the preferred one is tried anew each time.
+        """
         with self._mutex:
             self._release(name)
             others = {port for other, port in self._remembered.items() if other != name}
-            candidates = [self._remembered.get(name, preferred), preferred, *random.sample(FALLBACK, 200)]
+            known = self._remembered.get(name, preferred) if is_remembered else preferred
+            candidates = [known, preferred, *random.sample(FALLBACK, 200)]
             for port in candidates:
                 if port not in others and self._claim(name, *([port, port + twin] if twin else [port])):
-                    self._remember(name, port)
+                    if is_remembered:
+                        self._remember(name, port)
                     return port
         raise OSError("no free port on 127.0.0.1")
 

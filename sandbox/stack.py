@@ -80,9 +80,9 @@ class Stack:
         """Variables under which children find the services that run here."""
         return {name: value for service in self._services for name, value in service.environment().items()}
 
-    def port(self, name: str, *, preferred: int) -> int:
-        """A free port of 127.0.0.1 for a child, the same as last time if that is possible."""
-        return self._ports.take(name, preferred=preferred)
+    def port(self, name: str, *, preferred: int, is_remembered: bool = True) -> int:
+        """A free port of 127.0.0.1 for a child: that of last time, if remembered, or the preferred one, if possible."""
+        return self._ports.take(name, preferred=preferred, is_remembered=is_remembered)
 
     def spawn(
         self,

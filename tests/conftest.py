@@ -31,6 +31,10 @@ def migrated(stack: Stack) -> str:
 @pytest.fixture
 def database_url(stack: Stack, migrated: str) -> str:
     """An empty database of the newest schema."""
+    return new_database(stack, migrated)
+
+
+def new_database(stack: Stack, migrated: str) -> str:
     return _create(stack, f"test_{next(_numbers)}", template=migrated)
 
 

@@ -23,6 +23,7 @@ QUANTILE = 0.6  # of jobs that should be ready at their first poll
 GAIN = 0.2  # of the estimate a report; follows a change of the API within some seconds of load
 ENOUGH = 20  # looks that count as a full observation
 LONGEST_LOOK_S = 120.0  # measured calls end within 100 s
+OUTDATED = 0.5  # of the estimate: where most results are there by then, it is wrong
 SLACK_S = 1.0  # a poll this late is still the first
 
 
@@ -98,6 +99,11 @@ def _latencies(known: dict[str, float], report: Report) -> dict[str, float]:
     }
 
 
+def _is_telling(age_s: float, estimate: float, *, is_done: bool) -> bool:
+    """Whether a look was the one at the estimate, or found its result before; what is looked at in between is not."""
+    return age_s <= estimate * 1.1 + SLACK_S and (is_done or age_s >= estimate * 0.9)
+
+
 def _quantile(estimate: float | None, looks: Sequence[tuple[float, bool]]) -> float | None:
     """The running quantile after what polls found at which age; later polls say nothing that the first did not.
 
@@ -106,7 +112,10 @@ def _quantile(estimate: float | None, looks: Sequence[tuple[float, bool]]) -> fl
     """
     if estimate is None:
         return min((age_s for age_s, is_done in looks if is_done), default=None)
-    first = [is_done for age_s, is_done in looks if age_s <= estimate * 1.1 + SLACK_S]
+    soon = [age_s for age_s, is_done in looks if is_done and age_s < estimate * OUTDATED]
+    if len(soon) > len(looks) / 2:
+        return max(0.2, *soon)  # far quicker than was known: no need to find the way there in small steps
+    first = [is_done for age_s, is_done in looks if _is_telling(age_s, estimate, is_done=is_done)]
     if not first:
         return estimate
     early = QUANTILE - sum(first) / len(first)

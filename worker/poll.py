@@ -26,7 +26,8 @@ async def poll(job: ClaimedJob, kit: Kit) -> Move:
     if job.accepted_age_s > POLL_AGE_S:
         message = "Phota had not finished it after 30 minutes"
         return moves.fail(job, code="remote_timeout", message=message, may_be_charged=True)
-    return moves.snooze(job, answer.retry_after or next_poll_s(job.accepted_age_s, random_source=kit.random_source))
+    look_in_s = answer.retry_after or kit.sightings.look_in_s(job.operation, job.accepted_age_s)
+    return moves.snooze(job, look_in_s or next_poll_s(job.accepted_age_s, random_source=kit.random_source))
 
 
 def _cost(job: ClaimedJob, results: Results, kit: Kit) -> Decimal:

@@ -54,7 +54,7 @@ def _is_ours_to_read(image: str, kit: Kit) -> bool:
 
 async def _hand_over(job: ClaimedJob, params: Params, kit: Kit) -> Move:
     handle = await kit.phota.submit(params, client_request_id=job.client_request_id, callback_url=kit.callback_url)
-    return moves.submitted(job, handle, look_in_s=kit.sightings.first_look_s(job.operation))
+    return moves.submitted(job, handle, look_in_s=kit.sightings.look_in_s(job.operation) or 0.0)
 
 
 async def _call(job: ClaimedJob, params: Params, kit: Kit) -> Move:

@@ -174,7 +174,9 @@ def result(body: Body) -> Result:
 def estimate(body: Body) -> Estimate:
     cost = body["cost_usd"]
     warnings = tuple(_plain(EstimateWarning, each) for each in body.get("warnings") or ())
-    return Estimate(body["jobs"], CostRange(_decimal(cost["low"]), _decimal(cost["high"])), warnings)
+    faults = tuple(_plain(LineError, each) for each in _objects(body.get("errors")))
+    costs = CostRange(_decimal(cost["low"]), _decimal(cost["high"]))
+    return Estimate(body["jobs"], costs, warnings, body.get("invalid") or 0, faults)
 
 
 def upload(body: Body) -> Upload:

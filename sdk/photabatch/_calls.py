@@ -146,8 +146,7 @@ def _json_batch(jobs: AsyncJobs, options: Mapping[str, Any], path: str) -> Call:
     if isinstance(jobs, AsyncIterable):
         raise TypeError("with metadata, jobs must be an ordinary iterable")
     listed = list(islice(jobs, MOST_JSON_JOBS + 1))
-    if len(listed) > MOST_JSON_JOBS:
-        raise ValueError(f"a batch with metadata has at most {MOST_JSON_JOBS} jobs; leave the metadata out")
+    check_number(len(listed))
     body = Bytes(as_json({**_told(options), "jobs": listed}))
     return _post(path, options.get("idempotency_key"), body, "application/json", least_read_s=ANSWER_S)
 
@@ -158,9 +157,20 @@ def _jsonl_batch(body: Body, options: Mapping[str, Any], path: str) -> Call:
 
 
 def _told(options: Mapping[str, Any]) -> dict[str, Any]:
-    if unknown := set(options).difference(_OPTIONS, {"idempotency_key"}):
-        raise TypeError(f"unknown option {', '.join(sorted(unknown))}")
+    check_names(options)
     return {name: options[name] for name in _OPTIONS if options.get(name) is not None}
+
+
+def check_number(jobs: int) -> None:
+    """Of a batch with metadata. Raise ValueError."""
+    if jobs > MOST_JSON_JOBS:
+        raise ValueError(f"a batch with metadata has at most {MOST_JSON_JOBS} jobs; leave the metadata out")
+
+
+def check_names(options: Mapping[str, Any], *, hint: str = "") -> None:
+    """Raise TypeError for options that there are none of."""
+    if unknown := set(options).difference(_OPTIONS, {"idempotency_key"}):
+        raise TypeError(f"unknown option {', '.join(sorted(unknown))}{hint}")
 
 
 def _get(

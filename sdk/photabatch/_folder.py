@@ -6,16 +6,21 @@ import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast, get_args
 
+from photabatch import _calls
 from photabatch._bodies import FilePath
+from photabatch._calls import BatchOptions
 from photabatch.errors import Invalid, NoPhotos
+from photabatch.states import Operation
 from photabatch.types import BatchSubmitted, FolderSubmitted, Refused, Upload
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".heic", ".heif"})  # what Phota takes
 UPLOADS_AT_ONCE = 8
 LONGEST_ID = 512  # characters, docs/contract.md
 _HASH_DIGITS = 16
+_HINT = "; an operation's own fields go into params={…}"
+_OPERATIONS = get_args(Operation)
 
 Progress = Callable[[int, int], object]
 
@@ -51,7 +56,10 @@ def custom_id_of(name: str) -> str:
 
 
 class FolderPlan:
-    """The jobs of a folder, gathered while its photos are uploaded. Raise OSError, NoPhotos, ValueError."""
+    """The jobs of a folder, gathered while its photos are uploaded.
+
+    `options`: of the batch. Raise OSError, NoPhotos, TypeError, ValueError: all that can be told before an upload.
+    """
 
     def __init__(
         self,
@@ -60,13 +68,19 @@ class FolderPlan:
         params: Mapping[str, Any] | None,
         output: str | None,
         on_progress: Progress | None,
+        options: Mapping[str, Any],
     ) -> None:
+        _calls.check_names(options, hint=_HINT)
         self._fixed = {"operation": operation} | ({"output": output} if output else {})
         self._params = dict(params or {})
         params_of(operation, self._params, image="")  # refuses before the first upload
         self.photos = find_photos(folder)
+        if options.get("metadata"):
+            _calls.check_number(len(self.photos))
         self.jobs: list[dict[str, Any]] = []
-        self.name = custom_id_of(Path(folder).resolve().name or "photos")
+        name = custom_id_of(Path(folder).resolve().name or "photos")
+        self.options = cast(BatchOptions, {"name": name, **options})
+        _calls.submit_batch([], self.options)  # refuses them before the first upload
         self._refused: list[Refused] = []
         self._on_progress = on_progress
         self._folder = Path(folder)
@@ -79,6 +93,12 @@ class FolderPlan:
             self.jobs.append({"custom_id": photo.custom_id, **self._fixed, "params": params})
         if self._on_progress:
             self._on_progress(len(self.jobs) + len(self._refused), len(self.photos))
+
+    @property
+    def trial_options(self) -> BatchOptions:
+        """To estimate the first job with: what is wrong with it, or with an option, is wrong with all."""
+        told = {name: value for name, value in self.options.items() if name not in ("idempotency_key", "skip_invalid")}
+        return cast(BatchOptions, told)
 
     def check(self) -> None:
         """Raise NoPhotos if nothing is left to submit."""
@@ -97,7 +117,7 @@ class FolderPlan:
 def refused(photo: Photo, error: Invalid | OSError) -> Refused:
     if isinstance(error, Invalid):
         return Refused(photo.path, photo.custom_id, error.code, error.detail)
-    return Refused(photo.path, photo.custom_id, "unreadable_file", str(error))
+    return Refused(photo.path, photo.custom_id, "unreadable_file", error.strerror or str(error))
 
 
 def params_of(operation: str, params: Mapping[str, Any], *, image: str) -> dict[str, Any]:
@@ -108,6 +128,9 @@ def params_of(operation: str, params: Mapping[str, Any], *, image: str) -> dict[
         return {**params, "images": [image, *params.get("images", ())]}
     if operation == "remix":
         return {**params, "input_image": image}
+    if operation not in _OPERATIONS:
+        taken = ", ".join(name for name in _OPERATIONS if name != "generate")
+        raise ValueError(f"{operation} is no operation; one of {taken}")
     raise ValueError(f"{operation} takes no photos; a folder can be enhanced, edited or remixed")
 
 

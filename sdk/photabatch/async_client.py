@@ -110,15 +110,19 @@ class AsyncClient:
     ) -> FolderSubmitted:
         """Upload every photo below a folder, eight at once, and queue one batch of them.
 
-        Photos that are refused do not stop the others: they are in the answer. Raise NoPhotos, ValueError, OSError.
+        Photos that are refused do not stop the others: they are in the answer. A mistake in the arguments is told
+        before the second photo is uploaded. Raise NoPhotos, Invalid, TypeError, ValueError, OSError.
         """
-        plan = await asyncio.to_thread(_folder.FolderPlan, folder, operation, params, output, on_progress)
-        async with aclosing(amap_ahead(self._upload, plan.photos, at_once=_folder.UPLOADS_AT_ONCE)) as uploads:
+        plan = await asyncio.to_thread(_folder.FolderPlan, folder, operation, params, output, on_progress, options)
+        photos = iter(plan.photos)
+        while not plan.jobs and (first := next(photos, None)):
+            plan.add(*await self._upload(first))
+        plan.check()
+        await self.estimate(plan.jobs, **plan.trial_options)
+        async with aclosing(amap_ahead(self._upload, photos, at_once=_folder.UPLOADS_AT_ONCE)) as uploads:
             async for photo, outcome in uploads:
                 plan.add(photo, outcome)
-        plan.check()
-        options.setdefault("name", plan.name)
-        return plan.submitted(await self.submit_batch(plan.jobs, **options))
+        return plan.submitted(await self.submit_batch(plan.jobs, **plan.options))
 
     async def batch(self, batch_id: BatchRef) -> Batch:
         return await self._session.ask(_calls.batch(batch_id), _answers.batch)
@@ -206,7 +210,7 @@ class AsyncClient:
     async def _upload(self, photo: _folder.Photo) -> tuple[_folder.Photo, Upload | Refused]:
         retry = self._session.retry.patient()  # one of thousands should not end them all
         try:
-            call = _calls.upload(photo.path, photo.path.name)
+            call = _calls.upload(photo.path, None)  # a name would only be told back, in front of what is wrong
             return photo, await self._session.ask(call, _answers.upload, retry=retry)
         except (Invalid, OSError) as error:
             return photo, _folder.refused(photo, error)

@@ -121,14 +121,18 @@ class Client:
 
         `params`: the operation's, without the photo; `output`: `s3://bucket/prefix`; `on_progress(done, total)` counts
         photos. Each job's `custom_id` is the photo's path below the folder, the batch's `name` that of the folder.
-        Photos that are refused do not stop the others: they are in the answer. Raise NoPhotos, ValueError, OSError.
+        Photos that are refused do not stop the others: they are in the answer. A mistake in the arguments is told
+        before the second photo is uploaded. Raise NoPhotos, Invalid, TypeError, ValueError, OSError.
         """
-        plan = _folder.FolderPlan(folder, operation, params, output, on_progress)
-        for photo, outcome in map_ahead(self._upload, plan.photos, at_once=_folder.UPLOADS_AT_ONCE):
-            plan.add(photo, outcome)
+        plan = _folder.FolderPlan(folder, operation, params, output, on_progress, options)
+        photos = iter(plan.photos)
+        while not plan.jobs and (first := next(photos, None)):
+            plan.add(*self._upload(first))
         plan.check()
-        options.setdefault("name", plan.name)
-        return plan.submitted(self.submit_batch(plan.jobs, **options))
+        self.estimate(plan.jobs, **plan.trial_options)
+        for photo, outcome in map_ahead(self._upload, photos, at_once=_folder.UPLOADS_AT_ONCE):
+            plan.add(photo, outcome)
+        return plan.submitted(self.submit_batch(plan.jobs, **plan.options))
 
     def batch(self, batch_id: BatchRef) -> Batch:
         return self._session.ask(_calls.batch(batch_id), _answers.batch)
@@ -218,7 +222,7 @@ class Client:
     def _upload(self, photo: _folder.Photo) -> tuple[_folder.Photo, Upload | Refused]:
         retry = self._session.retry.patient()  # one of thousands should not end them all
         try:
-            call = _calls.upload(photo.path, photo.path.name)
+            call = _calls.upload(photo.path, None)  # a name would only be told back, in front of what is wrong
             return photo, self._session.ask(call, _answers.upload, retry=retry)
         except (Invalid, OSError) as error:
             return photo, _folder.refused(photo, error)

@@ -228,11 +228,16 @@ class EstimateWarning:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What a submission would cost; nothing is queued."""
+    """What a submission would cost; nothing is queued. With `skip_invalid`, `jobs` are those that are valid.
+
+    `line_errors` says of the first hundred of the `invalid` ones what is wrong.
+    """
 
     jobs: int
     cost_usd: CostRange
     warnings: tuple[EstimateWarning, ...] = ()
+    invalid: int = 0
+    line_errors: tuple[LineError, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,7 +263,10 @@ class Page(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A photo of a folder that is not in its batch: no picture, too large, or not readable here."""
+    """A photo of a folder that is not in its batch: no picture, too large, or not readable here.
+
+    `message` does not repeat the name.
+    """
 
     path: Path
     custom_id: str

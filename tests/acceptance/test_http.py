@@ -13,24 +13,30 @@ from sqlalchemy import Engine, text
 from api.keys import create_key
 from cli.receiver import Receiver
 from models.accounts import find_account
+from models.engine import new_engine
 from models.states import Scope
 from photabatch import AsyncClient, Client, NotFound
 from sandbox.stack import Stack
 from tests.acceptance.conftest import Fleet, bare_fleet, eventually
+from tests.conftest import new_database
 
 
 class Desk(NamedTuple):
     client: Client
     fleet: Fleet
+    engine: Engine
+    charged_before: int = 0
 
     def charges(self) -> int:
-        return len(self.fleet.ledger()["charges"])
+        return self.fleet.ledger()["totals"]["charges"] - self.charged_before
 
 
-@pytest.fixture
-def desk(stack: Stack, database_url: str, engine: Engine, tmp_path: Path) -> Iterator[Desk]:
-    """A fleet with its API, whose simulated Phota really works on the pictures and calls back."""
-    fleet = bare_fleet(stack, database_url, tmp_path, "--latency", "0.3")
+@pytest.fixture(scope="module")
+def open_desk(stack: Stack, migrated: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+    """One for all tests here: a fleet with its API, whose simulated Phota works on the pictures and calls back."""
+    database_url = new_database(stack, migrated)
+    engine = new_engine(database_url)
+    fleet = bare_fleet(stack, database_url, tmp_path_factory.mktemp("desk"), "--latency", "0.3")
     url = fleet.start_api()
     fleet.start()
     with engine.begin() as connection:
@@ -38,8 +44,15 @@ def desk(stack: Stack, database_url: str, engine: Engine, tmp_path: Path) -> Ite
         assert account is not None, "made by the first migration"
         key = create_key(connection, account, name="test", scopes=[Scope.READ, Scope.SUBMIT])
     with Client(url, key) as client:
-        yield Desk(client, fleet)
+        yield Desk(client, fleet, engine)
     fleet.stop()
+    engine.dispose()
+
+
+@pytest.fixture
+def desk(open_desk: Desk) -> Desk:
+    open_desk.fleet.configure(faults=[], latency="0.3")
+    return open_desk._replace(charged_before=open_desk.charges())
 
 
 def pictures(count: int) -> list[dict[str, Any]]:
@@ -97,6 +110,7 @@ def test_pause_resume_and_retry_over_http(desk: Desk) -> None:
 
 def test_accounts_see_nothing_of_each_other(desk: Desk) -> None:
     batch = desk.client.submit_batch(pictures(1))
+    desk.client.wait(batch, timeout=60)
     assert desk.fleet.command("account", "add", "studio").returncode == 0
     key = desk.fleet.command("key", "create", "--account", "studio").stdout.strip()
 
@@ -109,22 +123,22 @@ def test_accounts_see_nothing_of_each_other(desk: Desk) -> None:
     assert asyncio.run(look()) == []
 
 
-def test_a_callback_wakes_a_job_that_nobody_would_look_at(desk: Desk, engine: Engine) -> None:
+def test_a_callback_wakes_a_job_that_nobody_would_look_at(desk: Desk) -> None:
     desk.fleet.configure(latency="3")
     job = desk.client.submit_job(pictures(1)[0])
     later = text("UPDATE jobs SET due_at = now() + interval '1 hour' WHERE state = 'running' AND hold = 'idle'")
 
     def postponed() -> bool:
-        with engine.begin() as connection:
+        with desk.engine.begin() as connection:
             return connection.execute(later).rowcount == 1
 
     assert eventually(postponed)
     assert eventually(lambda: desk.client.job(job.id).state == "succeeded")
 
 
-def test_the_end_of_a_batch_is_told_by_webhook(desk: Desk, engine: Engine) -> None:
-    with engine.connect() as connection:
-        secret = connection.scalar(text("SELECT webhook_secret FROM accounts"))
+def test_the_end_of_a_batch_is_told_by_webhook(desk: Desk) -> None:
+    with desk.engine.connect() as connection:
+        secret = connection.scalar(text("SELECT webhook_secret FROM accounts WHERE name = 'default'"))
     with Receiver(str(secret)) as receiver:
         batch = desk.client.submit_batch(pictures(2), webhook_url=receiver.url)
         event = receiver.wait_for_end(30)

@@ -71,7 +71,7 @@ def test_bad_jobs_are_left_out_where_that_is_asked(api: TestClient) -> None:
         ({"budget_usd": "1e-20000"}, "budget_usd"),
         ({"budget": 5}, "budget"),
         ({"webhook_url": "http://10.0.0.1/"}, "webhook_url"),
-        ({"webhook_events": ["job.done"]}, "webhook_events.0"),
+        ({"webhook_events": ["job.done"]}, "webhook_events[0]"),
         ({"name": ""}, "name"),
         ({"jobs": [{}] * 10_001}, "jobs"),
     ],
@@ -80,6 +80,21 @@ def test_options_that_do_not_fit_are_named(api: TestClient, fields: dict[str, An
     answer = api.post("/v1/batches", json={"jobs": [job(1)]} | fields)
     assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
     assert [fault["param"] for fault in answer.json()["errors"]] == [param]
+
+
+def test_a_batch_is_spelled_alike_wherever_it_is_told(live_api: httpx.Client, engine: Engine) -> None:
+    batch = submit(live_api, job(1), metadata={"long": "1", "b": "2"}).json()
+    path = f"/v1/batches/{batch['id']}"
+    succeed(engine, job_ids(live_api, batch)[0])
+    settle_all(engine)
+    told = live_api.get(path)
+    assert told.json()["finished_at"].endswith("Z")
+    assert told.json()["created_at"] == batch["created_at"]
+    listed = live_api.get("/v1/batches").json()["data"][0]
+    event = events(live_api.get(f"{path}/events").text.splitlines(), 1)[0][1]
+    assert json.dumps(listed) == json.dumps(event) == json.dumps(told.json())
+    assert list(batch)[: len(listed)] == list(listed)
+    assert live_api.post(f"{path}/retry").text.startswith(told.text[:-1])
 
 
 @pytest.mark.parametrize(

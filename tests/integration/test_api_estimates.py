@@ -56,7 +56,13 @@ def test_jobs_beyond_the_queue_limit_are_warned_of(api: TestClient, engine: Engi
 def test_bad_jobs_are_refused_or_left_out_as_in_a_batch(api: TestClient) -> None:
     answer = estimate(api, GENERATE, {})
     assert (answer.status_code, answer.json()["code"], answer.json()["errors"][0]["index"]) == (422, "invalid_jobs", 1)
-    assert estimate(api, GENERATE, {}, skip_invalid=True).json()["jobs"] == 1
+    told = estimate(api, GENERATE, {}, 7, skip_invalid=True).json()
+    assert (told["jobs"], told["invalid"], [fault["index"] for fault in told["errors"]]) == (1, 2, [1, 2])
+
+
+def test_an_estimate_that_leaves_nothing_out_says_so(api: TestClient) -> None:
+    told = estimate(api, GENERATE).json()
+    assert (told["invalid"], "errors" in told) == (0, False)
 
 
 def test_the_same_key_replays_an_estimate(api: TestClient) -> None:

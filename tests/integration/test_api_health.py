@@ -87,7 +87,7 @@ def test_no_reason_tells_an_address_or_a_password(api_settings: Settings) -> Non
 def test_many_who_ask_are_answered_from_one_look(api_app: FastAPI, database_url: str) -> None:
     statements: list[str] = []
     with TestClient(api_app) as stranger:
-        engine: Engine = api_app.state.engine
+        engine: Engine = api_app.state.probe
         event.listen(engine, "before_cursor_execute", lambda *told: statements.append(told[2]))
         answers = [stranger.get("/readyz").status_code for _ in range(20)]
     assert answers == [200] * 20

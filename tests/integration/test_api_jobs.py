@@ -44,6 +44,11 @@ def test_what_became_of_a_job_is_told_with_links_to_its_outputs(api: TestClient,
     assert [(each["stage"], each["duration_ms"]) for each in job["attempts"]] == [("submit", 12)]
     assert job["outputs"][0]["key"] == "a/ü 1-0.jpg"
     assert "X-Amz-Expires=86400" in job["outputs"][0]["url"]
+    assert list(job["outputs"][0]) == [
+        *("index", "bucket", "key", "content_type", "bytes", "sha256", "width", "height", "url")
+    ]
+    moments = [job["created_at"], job["finished_at"], job["attempts"][0]["started_at"]]
+    assert [moment[-1] for moment in moments] == ["Z"] * 3
 
 
 def test_a_failed_job_says_why(api: TestClient, engine: Engine) -> None:
@@ -59,6 +64,17 @@ def test_a_bad_job_is_refused_with_every_fault(api: TestClient, engine: Engine) 
     assert count(engine) == 0
 
 
+def test_a_field_that_is_unknown_hides_no_other_fault(api: TestClient) -> None:
+    params = {"prompt": "p", "num_output_images": 9, "resolution": "8K"}
+    answer = submit(api, {"operation": "generate", "params": params, "prioritty": "x", "output": "done/"})
+    assert [(fault["param"], fault["message"].partition(": ")[2]) for fault in answer.json()["errors"]][:3] == [
+        ("prioritty", "is not a parameter of a job; priority?"),
+        ("params.num_output_images", "9 is more than 4"),
+        ("params.resolution", "8K is not one of 1K, 2K or 4K"),
+    ]
+    assert answer.json()["errors"][3]["param"] == "output"
+
+
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff", b'{"operation": NaN}'])
 def test_what_is_no_json_is_400(api: TestClient, content: bytes) -> None:
     answer = api.post("/v1/jobs", content=content, headers={"Content-Type": "application/json"})
@@ -72,7 +88,7 @@ def test_another_media_type_is_415(api: TestClient) -> None:
 
 def test_the_same_key_replays_and_another_body_conflicts(api: TestClient, engine: Engine) -> None:
     first, again = submit(api, **{"Idempotency-Key": "k"}), submit(api, **{"Idempotency-Key": "k"})
-    assert (again.json(), again.headers["Idempotent-Replayed"]) == (first.json(), "true")
+    assert (again.text, again.headers["Idempotent-Replayed"]) == (first.text, "true")
     other = submit(api, JOB | {"custom_id": "other"}, **{"Idempotency-Key": "k"})
     assert (other.status_code, other.json()["code"], count(engine)) == (409, "idempotency_conflict", 1)
 

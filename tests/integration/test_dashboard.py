@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import html
 import re
 import shutil
 import subprocess
@@ -10,17 +11,19 @@ from pathlib import Path
 import httpx
 import pytest
 from fastapi import FastAPI
+from pydantic import SecretStr
 from sqlalchemy import Engine, text
 from starlette.testclient import TestClient
 
 from models.states import Scope
 from producer.batches import open_batch
 from producer.submission import insert
-from tests.integration.api_fixtures import OPERATOR, client_of, key_of
+from tests.integration.api_fixtures import OPERATOR, client_of, key_of, new_account
 from tests.integration.conftest import photo
 
 PAGE = (Path(__file__).parents[2] / "api/dashboard.html").read_text()
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+MARK = "Simulated Phota: nothing is really charged"
 TRAP = "<img src=x onerror=\"document.title='caught'\">"
 
 
@@ -34,9 +37,28 @@ def test_a_browser_is_asked_for_a_key_here_and_nowhere_else(api: TestClient) -> 
 def test_the_key_is_the_password(api: TestClient, engine: Engine) -> None:
     browser = TestClient(api.app)
     answer = browser.get("/", auth=("anybody", key_of(engine, OPERATOR, [Scope.READ])))
-    assert (answer.status_code, answer.text) == (200, PAGE)
+    assert (answer.status_code, PAGE.partition("<body>")[0] in answer.text) == (200, True)
     assert answer.headers["content-type"] == "text/html; charset=utf-8"
     assert answer.headers["cache-control"] == "no-store"
+
+
+def test_it_names_the_account_it_shows(api: TestClient, second_api: TestClient) -> None:
+    assert ">account default</span>" in api.get("/").text
+    assert ">account second</span>" in second_api.get("/").text
+
+
+@pytest.mark.parametrize("name", ["<script>alert(1)</script>", "</style>", "<!-- mark -->", "\"'&amp;\\1"])
+def test_the_name_of_an_account_stays_text(api: TestClient, engine: Engine, name: str) -> None:
+    shown = client_of(api, key_of(engine, new_account(engine, name))).get("/").text
+    assert f">account {html.escape(name)}</span>" in shown
+    assert shown.count("<script>") == shown.count("</style>") == 1
+    assert shown.count(MARK) == 1
+
+
+def test_only_the_simulation_is_marked(api: TestClient, api_app: FastAPI) -> None:
+    assert MARK in api.get("/").text
+    api_app.state.settings = api_app.state.settings.model_copy(update={"phota_api_key": SecretStr("real")})
+    assert MARK not in api.get("/").text
 
 
 def test_it_wants_a_key_that_may_read(api: TestClient, engine: Engine) -> None:
@@ -94,15 +116,29 @@ def hostile_batch(engine: Engine) -> None:
         connection.execute(text("UPDATE batches SET finished_at = now(), outcome = 'completed_with_errors'"))
 
 
+def in_a_browser(api: httpx.Client, profile: Path) -> str:
+    """The page as it stands once it has asked for everything."""
+    key = api.headers["authorization"].removeprefix("Bearer ")
+    url = str(api.base_url.copy_with(username="x", password=key))
+    options = ["--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}"]
+    argv = [str(CHROMIUM), *options, "--window-size=1400,900", "--virtual-time-budget=4000", "--dump-dom", url]
+    return subprocess.run(argv, capture_output=True, text=True, timeout=60).stdout
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+def test_a_half_that_failed_is_told(live_api: httpx.Client, engine: Engine, tmp_path: Path) -> None:
+    hostile_batch(engine)
+    shown = in_a_browser(live_api, tmp_path)
+    assert "<dt>Succeeded</dt><dd>1 of 2</dd>" in shown
+    assert '<dt>Failed</dt><dd title="1 failed" class="wrong">1</dd>' in shown
+    assert '<span class="quiet amount">2 jobs</span>' in shown
+
+
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
 def test_what_others_wrote_is_shown_as_it_is(live_api: httpx.Client, engine: Engine, tmp_path: Path) -> None:
     hostile_batch(engine)
-    key = live_api.headers["authorization"].removeprefix("Bearer ")
-    url = str(live_api.base_url.copy_with(username="x", password=key))
-    options = ["--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}"]
-    argv = [str(CHROMIUM), *options, "--window-size=1400,900", "--virtual-time-budget=4000", "--dump-dom", url]
-    shown = subprocess.run(argv, capture_output=True, text=True, timeout=60).stdout
-    for place in ("<h1>", '<div class="quiet">', "<figcaption [^>]*>", '<span class="name" [^>]*>'):
+    shown = in_a_browser(live_api, tmp_path)
+    for place in ("<h1>", '<div class="quiet">', '<span class="stem">', '<span class="name" [^>]*>'):
         assert re.search(place + "&lt;img src=x onerror=", shown), place
     assert "<img src=" not in shown.replace('<img src="http', "")
     assert "<title>caught" not in shown

@@ -184,6 +184,32 @@ def test_a_replay_keeps_ids_and_starts_anew(engine: Engine, run: Run) -> None:
     assert replay(engine, delivered_too=True) == 0  # all are pending by now
 
 
+def test_what_waits_for_its_next_try_is_tried_now(engine: Engine) -> None:
+    registered = register(engine, "job.*")
+    end_jobs(engine, 2)
+    change(engine, "UPDATE deliveries SET due_at = now() + interval '5 min'")
+    change(engine, "UPDATE webhook_endpoints SET due_at = now() + interval '5 s'")
+    assert take_due(engine) == []
+    with engine.begin() as connection:
+        assert webhooks.try_now(connection, view(engine)) == 2
+    assert take_due(engine) == [registered]
+
+
+def test_registering_again_keeps_what_is_not_said(engine: Engine) -> None:
+    register(engine, "batch.*", "job.failed", is_digest=True)
+    with engine.begin() as connection:
+        again = webhooks.register(connection, DEFAULT_ACCOUNT, URL)
+    assert (set(again.events), again.is_digest) == ({"batch.*", "job.failed"}, True)
+
+
+def test_a_ping_is_not_replayed(engine: Engine) -> None:
+    register(engine)
+    with engine.begin() as connection:
+        webhooks.ping(connection, view(engine))
+    change(engine, "UPDATE deliveries SET state = 'failed', due_at = NULL")
+    assert replay(engine, delivered_too=True) == 0
+
+
 def test_a_replay_goes_back_as_far_as_asked(engine: Engine, run: Run) -> None:
     register(engine)
     end_jobs(engine, 2)

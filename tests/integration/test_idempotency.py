@@ -5,7 +5,7 @@ from sqlalchemy import Engine, text
 from models import DEFAULT_ACCOUNT
 from models.idempotency import KeptAnswer, forget_answers, keep_answer, read_answer
 
-KEPT = KeptAnswer("POST /v1/jobs", bytes(32), 202, {"id": "1"})
+KEPT = KeptAnswer("POST /v1/jobs", bytes(32), 202, '{"id": "1"}')
 _AGE = text("UPDATE idempotency_keys SET created_at = now() - interval '25 hours'")
 
 
@@ -20,7 +20,7 @@ def test_an_answer_is_forgotten_after_a_day(engine: Engine) -> None:
 
 
 def test_a_key_can_be_used_again_after_a_day(engine: Engine) -> None:
-    later = KeptAnswer("POST /v1/jobs", bytes(32), 202, {"id": "2"})
+    later = KeptAnswer("POST /v1/jobs", bytes(32), 202, '{"id": "2"}')
     with engine.begin() as connection:
         keep_answer(connection, DEFAULT_ACCOUNT, "k", KEPT)
         connection.execute(_AGE)

@@ -31,6 +31,7 @@ BATCH: dict[str, Any] = {
 }
 DONE = BATCH | {"status": "completed", "finished_at": "2026-05-01T12:01:00+00:00"}
 SUBMITTED = BATCH | {"accepted": 3, "existing": 0, "invalid": 0, "status_url": "/v1/batches/b1"}
+ESTIMATED = {"jobs": 1, "invalid": 0, "cost_usd": {"low": 0.1, "high": 0.12}, "warnings": []}
 UPLOADED = {"image": "s3://photabatch/inputs/a.jpg", "sha256": "0", "bytes": 1, "width": 1, "height": 1}
 
 

@@ -28,7 +28,7 @@ from photabatch import (
     Unauthorized,
     Unavailable,
 )
-from tests.unit.client_fake import BATCH, SUBMITTED, UPLOADED, Answer, Connect, FakeApi, both, problem
+from tests.unit.client_fake import BATCH, ESTIMATED, SUBMITTED, UPLOADED, Answer, Connect, FakeApi, both, problem
 
 JOB: dict[str, Any] = {
     "id": "j1",
@@ -118,6 +118,14 @@ def test_an_estimate_is_read(connect: Connect) -> None:
     assert (estimate.jobs, estimate.cost_usd.low, estimate.cost_usd.high) == (3, Decimal("0.1"), Decimal("0.3"))
     assert estimate.warnings[0].code == "costly"
     assert told(connect, UPLOADED, "upload", b"").image == "s3://photabatch/inputs/a.jpg"
+
+
+@both
+def test_an_estimate_says_what_it_left_out(connect: Connect) -> None:
+    fault = {"line": 2, "param": "params.image", "code": "missing", "message": "image: is missing"}
+    estimate = told(connect, ESTIMATED | {"invalid": 1, "errors": [fault]}, "estimate", [])
+    assert (estimate.invalid, [(error.line, error.code) for error in estimate.line_errors]) == (1, [(2, "missing")])
+    assert told(connect, ESTIMATED, "estimate", []).line_errors == ()
 
 
 @both

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from photabatch import NoPhotos, TooManyRequests, Unauthorized
+from photabatch import Invalid, NoPhotos, TooManyRequests, Unauthorized
 from photabatch._folder import custom_id_of, find_photos
-from tests.unit.client_fake import SUBMITTED, Answer, Connect, FakeApi, Seen, both, problem
+from tests.unit.client_fake import ESTIMATED, SUBMITTED, Answer, Connect, FakeApi, Seen, both, problem
 
 NAMES = ["b.JPG", "a.png", "deep/er/c.heic", "deep/z.webp"]
 
@@ -30,7 +30,7 @@ def folder(tmp_path: Path) -> Path:
 def storing(seen: Seen) -> Answer:
     """Stores what it is told, but for what begins with `b`."""
     if seen.path != "/v1/uploads":
-        return SUBMITTED
+        return ESTIMATED if seen.path == "/v1/estimates" else SUBMITTED
     if seen.body.startswith(b"b"):
         return problem(422, "unreadable_image", "This is no picture.")
     return {"image": f"s3://photabatch/{seen.body.decode()}"}
@@ -82,7 +82,53 @@ def test_refused_photos_do_not_stop_the_others(connect: Connect, folder: Path) -
         "b.JPG": (folder / "b.JPG", "unreadable_image"),
         "gone.jpg": (folder / "gone.jpg", "unreadable_file"),
     }
-    assert done.refused[0].message == "This is no picture."
+    assert [refused.message for refused in done.refused] == ["This is no picture.", "No such file or directory"]
+
+
+@both
+def test_a_photo_is_uploaded_without_its_name_so_that_no_message_repeats_it(connect: Connect, folder: Path) -> None:
+    api = FakeApi(by=storing)
+    with connect(api) as client:
+        client.submit_folder(folder, "enhance")
+    assert {tuple(seen.query) for seen in api.seen if seen.path == "/v1/uploads"} == {()}
+
+
+@both
+@pytest.mark.parametrize(
+    ("operation", "options", "kind", "words"),
+    [
+        (
+            "edit",
+            {"prompt": "warm"},
+            TypeError,
+            r"unknown option prompt; an operation's own fields go into params=\{…\}",
+        ),
+        ("enhnce", {}, ValueError, "enhnce is no operation; one of enhance, edit, remix"),
+        ("enhance", {"idempotency_key": "ü"}, ValueError, "idempotency_key"),
+    ],
+)
+def test_a_mistake_is_told_before_anything_is_asked(
+    connect: Connect, folder: Path, operation: Any, options: Any, kind: type[Exception], words: str
+) -> None:
+    api = FakeApi(by=storing)
+    with connect(api) as client, pytest.raises(kind, match=words):
+        client.submit_folder(folder, operation, **options)
+    assert api.seen == []
+
+
+@both
+def test_a_fault_of_every_job_is_told_after_one_upload(connect: Connect, folder: Path) -> None:
+    faults = [{"line": 1, "param": "params.prompt", "code": "missing", "message": "prompt: is missing"}]
+
+    def answer(seen: Seen) -> Answer:
+        return storing(seen) if seen.path == "/v1/uploads" else problem(422, "invalid_jobs", errors=faults)
+
+    api = FakeApi(by=answer)
+    with connect(api) as client, pytest.raises(Invalid, match="prompt: is missing"):
+        client.submit_folder(folder, "edit", idempotency_key="k", skip_invalid=True, budget_usd=1)
+    assert [seen.path for seen in api.seen] == ["/v1/uploads", "/v1/estimates"]
+    assert api.seen[-1].query == [("budget_usd", "1"), ("name", "Trip 7")]
+    assert api.seen[-1].headers["idempotency-key"] != "k"
 
 
 @both

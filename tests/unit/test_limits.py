@@ -112,3 +112,14 @@ def test_the_quantile_settles_where_most_jobs_are_ready() -> None:
 def test_later_polls_do_not_move_it() -> None:
     known = replace(CALM, latency_s={"enhance": 10.0})
     assert moved(known, Report(looks={"enhance": [(30.0, True), (25.0, False)]})).latency_s == known.latency_s
+
+
+def test_an_estimate_that_is_far_too_long_is_given_up_at_once() -> None:
+    known = replace(CALM, latency_s={"enhance": 100.0})
+    state = moved(known, Report(looks={"enhance": [(15.0, True), (2.0, True), (2.5, True), (15.0, False)]}))
+    assert state.latency_s["enhance"] == 15.0
+
+
+def test_looks_on_the_way_to_the_estimate_say_nothing() -> None:
+    known = replace(CALM, latency_s={"enhance": 50.0})
+    assert moved(known, Report(looks={"enhance": [(15.0, False), (30.0, False)]})).latency_s == known.latency_s

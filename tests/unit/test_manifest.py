@@ -57,6 +57,21 @@ def test_what_is_no_object_says_so(line: bytes, code: str) -> None:
     assert faults(line) == [("job", code)]
 
 
+def test_what_is_wrong_with_a_line_does_not_call_it_line_1() -> None:
+    with pytest.raises(InvalidRequest, match=r"^job: is not JSON: EOF while parsing an object at column 1$"):
+        checked(b"{")
+
+
+def test_faults_of_a_job_and_of_its_params_are_told_together() -> None:
+    assert faults({"operation": "generate", "params": {"n": 1}, "x": 2, "output": "here"}) == [
+        ("x", "unknown_parameter"),
+        ("params.prompt", "missing"),
+        ("params.n", "unknown_parameter"),
+        ("output", "bad_url"),
+    ]
+    assert faults({"operation": 7, "params": 8}) == [("operation", "invalid_type"), ("params", "invalid_type")]
+
+
 def test_a_line_that_was_too_long_is_a_fault() -> None:
     with pytest.raises(InvalidRequest, match="has more than 64 KB"):
         check_line(None, allowed_hosts=(), owner=OWNER)
@@ -67,7 +82,7 @@ def test_a_line_that_was_too_long_is_a_fault() -> None:
 def test_a_fault_names_the_field_where_it_stands() -> None:
     assert faults({"operation": "enhance", "params": {"image": "file:///etc/passwd"}}) == [("params.image", "bad_url")]
     assert faults({"url": "/v1/phota/edit", "body": EDIT | {"images": []}}) == [("body.images", "out_of_range")]
-    assert faults({"operation": "enhance", "params": {"image": "s3://a/b"}, "priority": "high"}) == [
+    assert faults({"operation": "enhance", "params": {"image": "s3://photos/b"}, "priority": "high"}) == [
         ("priority", "invalid_value")
     ]
     assert faults({"operation": "paint", "params": {}}) == [("operation", "unknown_operation")]
