@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
+from models.moments import written
 from models.states import DeliveryState
 
 
@@ -46,9 +47,9 @@ class DeliveryView:
             "tries": self.tries,
             "http_status": self.http_status,
             "error": self.error,
-            "created_at": self.created_at.isoformat(),
-            "due_at": self.due_at and self.due_at.isoformat(),
-            "finished_at": self.finished_at and self.finished_at.isoformat(),
+            "created_at": written(self.created_at),
+            "due_at": written(self.due_at),
+            "finished_at": written(self.finished_at),
         }
 
 

@@ -14,6 +14,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from models.base import new_id
 from models.endpoint_leases import FAIL_PENDING
+from models.moments import written
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +51,13 @@ class EndpointView:
             "digest": self.is_digest,
             "state": self.state,
             "failures": self.failures,
-            "failing_since": _iso(self.failing_since),
-            "disabled_at": _iso(self.disabled_at),
+            "failing_since": written(self.failing_since),
+            "disabled_at": written(self.disabled_at),
             "disabled_reason": self.disabled_reason,
-            "old_secret_until": _iso(self.old_secret_until),
+            "old_secret_until": written(self.old_secret_until),
             "pending": self.pending,
-            "last_delivered_at": _iso(self.last_delivered_at),
-            "created_at": _iso(self.created_at),
+            "last_delivered_at": written(self.last_delivered_at),
+            "created_at": written(self.created_at),
         }
 
 
@@ -240,7 +241,3 @@ _COUNTS = text(
 def delivery_counts(connection: Connection) -> DeliveryCounts:
     """For metrics; its cost grows with what is pending and what has failed, not with what is delivered."""
     return DeliveryCounts(**connection.execute(_COUNTS).mappings().one())
-
-
-def _iso(moment: datetime | None) -> str | None:
-    return None if moment is None else moment.isoformat()
