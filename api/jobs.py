@@ -11,7 +11,6 @@ from starlette.concurrency import run_in_threadpool
 
 from api.bodies import check_json, parse_json, read_body
 from api.keys import Caller, Reader, Submitter
-from api.links import linked
 from api.once import IdempotencyKey, asked, once
 from api.openapi import body, refusals
 from api.owned import BatchId, JobId, parse_id
@@ -20,8 +19,9 @@ from api.problems import Problem, not_found
 from api.requests import EDIT, ENHANCE, GENERATE, JobBody
 from api.schemas import Job, JobList, JobSubmitted
 from api.submissions import FULL, owner_in, queue_full
+from clients.output_links import add_links
 from clients.phota_requests import InvalidRequest
-from models.jobs import list_jobs, read_job
+from models.jobs import JobView, list_jobs, read_job
 from models.progress import read_own_batch
 from models.states import JobState
 from producer.jobs import CheckedJob, ShortText
@@ -88,7 +88,7 @@ def get_job(request: Request, caller: Reader, job_id: JobId) -> Response:
         job = read_job(connection, caller.account.id, parsed)
     if job is None:
         raise not_found("job")
-    return JSONResponse(linked(request.app.state.storage, job.as_json()))
+    return JSONResponse(_linked(request, job))
 
 
 @router.get(
@@ -113,4 +113,11 @@ def get_jobs(
         if read_own_batch(connection, account_id, parsed, with_errors=False) is None:
             raise not_found("batch")
         jobs = list_jobs(connection, account_id, parsed, state=state, code=code, limit=limit + 1, after=after)
-    return JSONResponse(page([linked(request.app.state.storage, job.as_json()) for job in jobs], limit))
+    return JSONResponse(page([_linked(request, job) for job in jobs], limit))
+
+
+def _linked(request: Request, job: JobView) -> dict[str, Any]:
+    """The job object with a `url` in each of its outputs."""
+    shown = job.as_json()
+    add_links(request.app.state.storage, shown["outputs"])
+    return shown

@@ -8,10 +8,10 @@ from fastapi.responses import StreamingResponse
 from pydantic_core import to_json
 from sqlalchemy import Engine
 
-from api.links import linked
 from api.openapi import lines, refusals
 from api.owned import ReadableBatch
 from api.schemas import ResultLine
+from clients.output_links import add_links
 from clients.storage import Storage
 from models.results import JobResult, finished_page
 
@@ -48,5 +48,5 @@ def _pages(engine: Engine, storage: Storage, batch_id: uuid.UUID) -> Iterator[by
 def _line(storage: Storage, job: JobResult) -> bytes:
     line = job.as_json()
     if "response" in line:
-        line["response"] = linked(storage, line["response"])
+        add_links(storage, line["response"]["outputs"])
     return to_json(line) + b"\n"

@@ -16,6 +16,7 @@ import httpx
 from standardwebhooks.webhooks import EmptyWebhookSecretError, Webhook
 
 from clients.http import NETWORK_ERRORS, failure_of, is_refusal, retry_after_seconds
+from models.moments import written
 
 DELIVERY_SECONDS = 15  # docs/contract.md: for all of a delivery
 MAX_ANSWER_BYTES = 64 * 2**10
@@ -50,8 +51,7 @@ class Answer:
 
 def encode(event_type: str, timestamp: datetime, data: Mapping[str, Any]) -> bytes:
     """The body: compact JSON with `timestamp`, when it happened, in ISO 8601 and UTC."""
-    moment = timestamp.astimezone(UTC).isoformat().replace("+00:00", "Z")
-    body = {"type": event_type, "timestamp": moment, "data": data}
+    body = {"type": event_type, "timestamp": written(timestamp), "data": data}
     return json.dumps(body, separators=(",", ":")).encode()
 
 

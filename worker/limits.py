@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from models.health import Report, UpstreamState
+from worker.retry import PollPace
 
 FLOOR = 1.0
 DECREASE = 0.7
@@ -23,7 +24,8 @@ QUANTILE = 0.6  # of jobs that should be ready at their first poll
 GAIN = 0.2  # of the estimate a report; follows a change of the API within some seconds of load
 ENOUGH = 20  # looks that count as a full observation
 LONGEST_LOOK_S = 120.0  # measured calls end within 100 s
-OUTDATED = 0.5  # of the estimate: where most results are there by then, it is wrong
+OUTDATED = 0.5  # of the estimate: where most results are there when they are looked at on the way, it is wrong
+ON_THE_WAY_S = PollPace().longest_s  # the earliest look at a job whose result is not likely yet
 SLACK_S = 1.0  # a poll this late is still the first
 
 
@@ -108,15 +110,17 @@ def _quantile(estimate: float | None, looks: Sequence[tuple[float, bool]]) -> fl
     """The running quantile after what polls found at which age; later polls say nothing that the first did not.
 
     All looks are judged by the estimate that they were made with, and one report moves it by `GAIN` at most: hundreds
-    of jobs looked at too early in one second are one observation, not hundreds of steps.
+    of jobs looked at too early in one second are one observation, not hundreds of steps. An estimate that is far too
+    long, learnt under a load that is over, is given up at once.
     """
     if estimate is None:
         return min((age_s for age_s, is_done in looks if is_done), default=None)
-    soon = [age_s for age_s, is_done in looks if is_done and age_s < estimate * OUTDATED]
-    if len(soon) > len(looks) / 2:
-        return max(0.2, *soon)  # far quicker than was known: no need to find the way there in small steps
+    # Only looks on the way to the estimate tell: what a callback woke before them is the quick ones alone.
+    early = [(age_s, is_done) for age_s, is_done in looks if ON_THE_WAY_S <= age_s < estimate * OUTDATED]
+    if sum(is_done for _, is_done in early) > len(early) / 2:
+        return max(age_s for age_s, is_done in early if is_done)  # no need to find the way there in small steps
     first = [is_done for age_s, is_done in looks if _is_telling(age_s, estimate, is_done=is_done)]
     if not first:
         return estimate
-    early = QUANTILE - sum(first) / len(first)
-    return min(LONGEST_LOOK_S, max(0.2, estimate * (1 + GAIN * early * min(1.0, len(first) / ENOUGH))))
+    wanting = QUANTILE - sum(first) / len(first)
+    return min(LONGEST_LOOK_S, max(0.2, estimate * (1 + GAIN * wanting * min(1.0, len(first) / ENOUGH))))

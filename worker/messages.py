@@ -1,16 +1,14 @@
 """Deliveries as the calls that tell of them: a call each, or one for all of a digest."""
 
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
-from clients.storage import Storage
 from models.events import DIGEST, Events
+from models.moments import written
 from models.outbox import ClaimedDelivery
-
-_LINK_S = 24 * 3600  # presigned links in an event; later ones come from the API
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +35,7 @@ def as_messages(deliveries: Sequence[ClaimedDelivery], events: Events) -> list[M
 
 
 def _digest(digest_id: uuid.UUID, deliveries: Sequence[ClaimedDelivery], events: Events) -> Message:
-    jobs = [{"type": each.type, "timestamp": _iso(each.created_at), "data": events[each.id]} for each in deliveries]
+    jobs = [{"type": each.type, "timestamp": written(each.created_at), "data": events[each.id]} for each in deliveries]
     return Message(
         digest_id,
         DIGEST,
@@ -52,13 +50,3 @@ def outputs_of(message: Message) -> list[dict[str, Any]]:
     """Of all jobs that it tells of; they are parts of its data."""
     told = [job["data"] for job in message.data["jobs"]] if message.type == DIGEST else [message.data]
     return [output for data in told for output in data.get("outputs", ())]
-
-
-def add_links(outputs: Iterable[dict[str, Any]], storage: Storage) -> None:
-    """A presigned URL to each. For a thread: signing takes a quarter of a millisecond. Raise StorageError."""
-    for output in outputs:
-        output["url"] = storage.presign(output["bucket"], output["key"], expires_s=_LINK_S)
-
-
-def _iso(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")

@@ -9,8 +9,8 @@ from models.claims import ClaimedJob, Move
 from worker import moves
 from worker.failpoints import pass_point
 from worker.kit import Kit
-from worker.retry import POLL_AGE_S, next_poll_s
-from worker.submit import ready
+from worker.retry import POLL_AGE_S
+from worker.submit import look_in_s, ready
 
 
 async def poll(job: ClaimedJob, kit: Kit) -> Move:
@@ -26,8 +26,7 @@ async def poll(job: ClaimedJob, kit: Kit) -> Move:
     if job.accepted_age_s > POLL_AGE_S:
         message = "Phota had not finished it after 30 minutes"
         return moves.fail(job, code="remote_timeout", message=message, may_be_charged=True)
-    look_in_s = answer.retry_after or kit.sightings.look_in_s(job.operation, job.accepted_age_s)
-    return moves.snooze(job, look_in_s or next_poll_s(job.accepted_age_s, random_source=kit.random_source))
+    return moves.snooze(job, answer.retry_after or look_in_s(job.operation, kit, age_s=job.accepted_age_s))
 
 
 def _cost(job: ClaimedJob, results: Results, kit: Kit) -> Decimal:

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from clients.output_links import add_links
 from clients.webhooks import Answer, deliver
 from models.endpoint_leases import (
     EndpointLease,
@@ -26,7 +27,7 @@ from models.events import DIGEST, Events, read_events
 from models.outbox import ClaimedDelivery, DeliveryMove, claim_deliveries
 from worker.failpoints import pass_point
 from worker.kit import Kit
-from worker.messages import Message, add_links, as_messages, outputs_of
+from worker.messages import Message, as_messages, outputs_of
 from worker.receivers import BROKEN, Tally, after_answer, pause_s
 from worker.recorder import DATABASE_AWAY, Recorder
 
@@ -119,7 +120,7 @@ class Pump:
     async def _tell(self, message: Message, endpoint: HeldEndpoint) -> Answer:
         try:
             if outputs := outputs_of(message):
-                await asyncio.to_thread(add_links, outputs, self._kit.storage)
+                await asyncio.to_thread(add_links, self._kit.storage, outputs)
             answer = await deliver(
                 self._kit.webhooks,
                 endpoint.url,

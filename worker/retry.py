@@ -17,7 +17,7 @@ PAID_AGE_S = 24 * 3600.0  # so long what is paid for is fetched and stored again
 
 @dataclass(frozen=True, slots=True)
 class PollPace:
-    """First look when a result is likely, then with growing steps of 15 % of the age, 1 to 15 s."""
+    """Steps behind the moment at which a result is likely: 15 % of the age, 1 to 15 s."""
 
     step: float = 0.15
     shortest_s: float = 1.0
@@ -35,7 +35,15 @@ def patience_s(age_s: float, *, random_source: random.Random) -> float:
     return random_source.uniform(1.0, min(CAP_S, 2.0 + age_s / 4))
 
 
-def next_poll_s(age_s: float, *, random_source: random.Random, pace: PollPace = PollPace()) -> float:
-    """Seconds until a job of this age is looked at again; a fifth of jitter keeps polls from bunching."""
+def next_poll_s(
+    age_s: float, *, likely_at_s: float, random_source: random.Random, pace: PollPace = PollPace()
+) -> float:
+    """Seconds until a job of this age is looked at: when its result is likely, and then with growing steps.
+
+    At most `longest_s`, since what is likely may be outdated and a callback may have been lost. A fifth of jitter keeps
+    later polls from bunching.
+    """
+    if age_s < likely_at_s:
+        return min(likely_at_s - age_s, pace.longest_s)
     step = min(max(age_s * pace.step, pace.shortest_s), pace.longest_s)
     return step * random_source.uniform(0.8, 1.2)

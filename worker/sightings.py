@@ -17,7 +17,6 @@ log = logging.getLogger(__name__)
 
 _FLUSH_S = 1.0
 _NUDGE_S = 0.1  # NOTIFY serialises commits: ten a second a process, outside any transition
-LONGEST_GAP_S = 15.0  # between two looks at a job
 FIRST_LOOK_S = 2.0  # before anything is known of an operation's latency
 
 
@@ -52,13 +51,9 @@ class Sightings:
         """A poll of a job of this age found its result, or did not."""
         self._seen.looks.setdefault(operation, []).append((round(age_s, 2), is_done))
 
-    def look_in_s(self, operation: str, age_s: float = 0.0) -> float | None:
-        """Seconds until a result of a job of this age is likely; None where it has been likely for a while.
-
-        A quarter of a minute at most: what was learnt may be outdated, and a callback may have been lost.
-        """
-        likely_in_s = self.upstream.latency_s.get(operation, FIRST_LOOK_S) - age_s
-        return min(LONGEST_GAP_S, likely_in_s) if likely_in_s > 0 else None
+    def likely_at_s(self, operation: str) -> float:
+        """Seconds after acceptance at which a result is likely."""
+        return self.upstream.latency_s.get(operation, FIRST_LOOK_S)
 
     @property
     def closed_for_s(self) -> float:

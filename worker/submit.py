@@ -17,6 +17,7 @@ from models.claims import REQUEST_ID_AGE_S, ClaimedJob, Move
 from worker import moves
 from worker.failpoints import pass_point
 from worker.kit import Kit
+from worker.retry import next_poll_s
 
 _LINK_S = 3600  # Phota fetches an input within its own limit of minutes
 _MAX_INPUT = 64 * 2**20  # bytes, inlined as base64
@@ -54,7 +55,13 @@ def _is_ours_to_read(image: str, kit: Kit) -> bool:
 
 async def _hand_over(job: ClaimedJob, params: Params, kit: Kit) -> Move:
     handle = await kit.phota.submit(params, client_request_id=job.client_request_id, callback_url=kit.callback_url)
-    return moves.submitted(job, handle, look_in_s=kit.sightings.look_in_s(job.operation) or 0.0)
+    return moves.submitted(job, handle, look_in_s=look_in_s(job.operation, kit, age_s=0.0))
+
+
+def look_in_s(operation: str, kit: Kit, *, age_s: float) -> float:
+    """Seconds until Phota is asked for a job that it has had for `age_s`."""
+    likely_at_s = kit.sightings.likely_at_s(operation)
+    return next_poll_s(age_s, likely_at_s=likely_at_s, random_source=kit.random_source)
 
 
 async def _call(job: ClaimedJob, params: Params, kit: Kit) -> Move:

@@ -21,4 +21,9 @@ def test_backoff_grows_in_the_mean() -> None:
 
 @given(st.floats(0, 10_000), st.integers())
 def test_polls_are_one_to_fifteen_seconds_apart(age_s: float, seed: int) -> None:
-    assert 0.8 <= next_poll_s(age_s, random_source=random.Random(seed)) <= 18
+    assert 0.8 <= next_poll_s(age_s, likely_at_s=0.0, random_source=random.Random(seed)) <= 18
+
+
+def test_the_first_poll_is_when_a_result_is_likely_and_never_long_from_now() -> None:
+    source = random.Random(1)
+    assert [next_poll_s(age_s, likely_at_s=40.0, random_source=source) for age_s in (0.0, 15.0, 30.0)] == [15, 15, 10]
