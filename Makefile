@@ -5,7 +5,7 @@ BIN := .venv/bin
 PHOTOS ?=
 OP ?= enhance
 
-.PHONY: help setup demo up test unit lint check openapi bench audit pins clean
+.PHONY: help setup demo up test campaigns unit lint check openapi bench audit pins clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -29,6 +29,9 @@ up: setup ## The whole stack in the foreground; Ctrl-C stops it
 test: setup ## The whole suite: unit, integration, acceptance
 	@$(BIN)/python -m pytest -n 2 --dist worksteal
 
+campaigns: setup ## What takes many minutes: 10,000 photos, killed and renamed
+	@$(BIN)/python -m pytest -m campaign
+
 unit: setup ## Only what needs no service; a few seconds
 	@$(BIN)/python -m pytest tests/unit
 
@@ -49,6 +52,7 @@ bench: setup ## Throughput, CPU a job, memory, latency of a lone job: docs/bench
 	@$(BIN)/python -m benchmarks.lone_job
 	@$(BIN)/python -m benchmarks.webhook
 	@$(BIN)/python -m benchmarks.api_lines
+	@$(BIN)/python -m benchmarks.manifest
 
 pins: ## Pin requirements*.txt anew (needs uv)
 	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header \

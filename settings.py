@@ -64,6 +64,10 @@ class Settings(BaseSettings):
         default_factory=list,
         description="private hosts or networks that inputs and webhooks may reach, separated by commas",
     )
+    sns_topics: Annotated[list[str], NoDecode, BeforeValidator(_words)] = Field(
+        default_factory=list,
+        description="ARNs of the Amazon SNS topics that upload events may come by, separated by commas",
+    )
     home: Path = Field(Path(".photabatch"), description="data folder of the embedded stack")
     failpoint: str | None = Field(None, description="`name:kill` or `name:error`: a fault at a named point, for tests")
 

@@ -13,6 +13,7 @@ from api import (
     controls,
     dashboard,
     estimates,
+    events,
     health,
     jobs,
     metrics,
@@ -27,6 +28,7 @@ from api.metrics import Metrics
 from clients.http import new_http_client
 from clients.image_inspector import ImageInspector
 from clients.phota import PhotaClient
+from clients.sns import SnsReader
 from clients.storage import Storage
 from models.engine import new_engine
 from producer.callbacks import CallbackSecrets
@@ -43,6 +45,7 @@ _ROUTERS = (
     results,
     estimates,
     uploads,
+    events,
     callbacks,
     health,
     metrics,
@@ -62,6 +65,8 @@ def new_app(settings: Settings) -> FastAPI:
         app.state.storage = Storage.from_settings(settings)
         app.state.inspector = ImageInspector()
         app.state.upload_slots = CapacityLimiter(uploads.AT_ONCE)
+        app.state.event_slots = CapacityLimiter(events.AT_ONCE)
+        app.state.sns = SnsReader(topics=settings.sns_topics)
         app.state.parse_slots = CapacityLimiter(_PARSED_AT_ONCE)
         app.state.bulk_slots = CapacityLimiter(_BULK_AT_ONCE)
         app.state.look_slots = CapacityLimiter(_LOOKS_AT_ONCE)

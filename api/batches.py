@@ -118,7 +118,7 @@ def _open(connection: Connection, owner: Owner, options: BatchOptions, metadata:
         options.name or f"batch-{datetime.now(UTC):%Y%m%d-%H%M%S}",
         account_id=owner.account.id,
         priority=Priority[options.priority.upper()],
-        budget_usd=options.budget_usd,
+        limits=options.limits(),
         webhook_url=options.webhook_url,
         webhook_events=options.webhook_events,
         webhook_digest=options.webhook_digest,
@@ -193,4 +193,4 @@ def _look(engine: Engine, account_id: uuid.UUID, batch_id: uuid.UUID, seen: Batc
 
 def _essence(view: BatchView) -> BatchView:
     """Without what changes by itself, and what is told beside."""
-    return replace(view, eta=None, errors=[])
+    return replace(view, forecast=None, errors=[])

@@ -5,20 +5,15 @@ import hashlib
 import html
 import ipaddress
 import re
-from collections.abc import Callable, Coroutine
-from http import HTTPStatus
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
-from fastapi.routing import APIRoute
-from starlette.responses import Response
 
+from api.challenges import Challenging
 from api.keys import Reader
 from api.openapi import ERRORS
-from api.problems import Problem
 from settings import Settings
 
 _PAGE = (Path(__file__).parent / "dashboard.html").read_text(encoding="utf-8")
@@ -26,24 +21,7 @@ _SIMULATED = '<span class="mark">Simulated Phota: nothing is really charged</spa
 _AWS = "https://*.amazonaws.com"
 
 
-class _Challenging(APIRoute):
-    """Here browsers are asked for a key; elsewhere a challenge would open their dialog over a page that is shown."""
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        handler = super().get_route_handler()
-
-        async def challenging(request: Request) -> Response:
-            try:
-                return await handler(request)
-            except Problem as problem:
-                if problem.status == HTTPStatus.UNAUTHORIZED:
-                    problem.headers["WWW-Authenticate"] = 'Basic realm="photabatch", charset="UTF-8"'
-                raise
-
-        return challenging
-
-
-router = APIRouter(tags=["operation"], route_class=_Challenging)
+router = APIRouter(tags=["operation"], route_class=Challenging)
 
 
 def _hash_of(tag: str) -> str:

@@ -17,6 +17,7 @@ from api.schemas import Estimate
 from api.submissions import INVALID, Submission, read_submission, refusal, shown_faults
 from models.accounts import AccountRef, count_waiting
 from producer.estimating import Tally
+from producer.prospects import cautions, read_prospects
 
 router = APIRouter(tags=["batches"])
 
@@ -43,14 +44,16 @@ async def create_estimate(
 
 def _estimate(request: Request, caller: Caller, key: str | None, submission: Submission, tally: Tally) -> Response:
     def work(connection: Connection) -> dict[str, Any]:
+        limits = submission.options.limits()
         room = _room(connection, caller.account)
+        warnings = tally.warnings(budget_usd=limits.budget_usd, room=room)
         answer = {
             "jobs": tally.jobs,
             "invalid": submission.spool.refused,
             "cost_usd": {"low": float(tally.low_usd), "high": float(tally.high_usd)},
             "warnings": [
                 {"code": warning.code, "message": warning.message}
-                for warning in tally.warnings(budget_usd=submission.options.budget_usd, room=room)
+                for warning in [*warnings, *cautions(tally, limits, read_prospects(connection, caller.account.id))]
             ],
         }
         return answer | ({"errors": shown_faults(submission.spool)} if submission.options.skip_invalid else {})

@@ -57,17 +57,20 @@ def prove(connection: Connection, key: str) -> Caller:
 
 
 _bearer = HTTPBearer(auto_error=False, description="An API key, `pb_…`.")
-_basic = HTTPBasic(auto_error=False, description="For browsers, GET alone: any user name, the API key as password.")
+_basic = HTTPBasic(
+    auto_error=False,
+    description="For GET, by browsers, and for events of S3: any user name, the API key as password.",
+)
 
 
-def _requiring(scope: Scope) -> Callable[..., Caller]:
+def _requiring(scope: Scope, *, basic_methods: Sequence[str] = ("GET",)) -> Callable[..., Caller]:
     def caller(
         request: Request,
         bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)],
         basic: Annotated[HTTPBasicCredentials | None, Security(_basic)],
     ) -> Caller:
         """Prove the key, spend one request of its account's rate, check its scope. Raise Problem 401, 403 or 429."""
-        if bearer is None and (basic is None or request.method != "GET"):
+        if bearer is None and (basic is None or request.method not in basic_methods):
             raise unauthorized("No API key was sent.")
         key = bearer.credentials if bearer else basic.password if basic else ""
         with request.app.state.engine.begin() as connection:
@@ -92,3 +95,5 @@ def _too_fast(account: AccountRef, wait_s: float) -> Problem:
 Reader = Annotated[Caller, Depends(_requiring(Scope.READ))]
 Submitter = Annotated[Caller, Depends(_requiring(Scope.SUBMIT))]
 Operator = Annotated[Caller, Depends(_requiring(Scope.ADMIN))]
+# Amazon SNS and others can put what proves them nowhere but into the URL.
+EventSender = Annotated[Caller, Depends(_requiring(Scope.SUBMIT, basic_methods=("GET", "POST")))]

@@ -17,9 +17,9 @@ router = APIRouter(tags=["operation"])
 _ABOUT = """\
 Edit, generate and enhance photos in bulk through the Phota API.
 
-Every request carries an API key (`Authorization: Bearer pb_…`; for GET also as the password of HTTP Basic). `read` keys
-look, `submit` keys change, `admin` keys do both and see the metrics of the whole installation. Ids of another account
-are unknown ids: 404.
+Every request carries an API key (`Authorization: Bearer pb_…`; for GET, and for events of S3, also as the password of
+HTTP Basic). `read` keys look, `submit` keys change, `admin` keys do both and see the metrics of the whole installation.
+Ids of another account are unknown ids: 404.
 
 Refusals are RFC 9457 problem documents with a stable `code`. A POST with an `Idempotency-Key` may be sent again for
 24 hours and gets the first answer again. Lists are pages: `next_after` of one is `after` of the next. 429 and 503 say
@@ -28,7 +28,7 @@ in `Retry-After` how many seconds to wait.
 _TAGS = {
     "jobs": "One call to Phota each.",
     "batches": "Many jobs under one name, with one budget.",
-    "uploads": "Photos in.",
+    "uploads": "Photos in, and told of.",
     "callbacks": "For Phota.",
     "operation": "For those who run photabatch.",
 }
@@ -48,6 +48,7 @@ OPERATION_IDS = {
     ("post", "/v1/batches/{batch_id}/retry"): "retryBatch",
     ("post", "/v1/estimates"): "estimateBatch",
     ("post", "/v1/uploads"): "uploadPhoto",
+    ("post", "/v1/events/s3"): "receiveUploadEvents",
     ("post", "/v1/callbacks/phota"): "receivePhotaCallback",
     ("get", "/healthz"): "getHealth",
     ("get", "/readyz"): "getReadiness",
@@ -55,6 +56,7 @@ OPERATION_IDS = {
     ("get", "/openapi.json"): "getOpenapi",
     ("get", "/"): "getDashboard",
 }
+_BASIC_TOO = {"/v1/events/s3"}
 _REPLAYED = {
     "description": "`true` where this is the kept answer of the first request with this `Idempotency-Key`.",
     "schema": {"type": "string", "const": "true"},
@@ -78,7 +80,7 @@ def document(app: FastAPI) -> dict[str, Any]:
     paths, schemas = made["paths"], made["components"]["schemas"]
     for method, path, operation in _operations(paths):
         operation["operationId"] = OPERATION_IDS[method, path]
-        _correct(operation, method)
+        _correct(operation, takes_basic=method == "get" or path in _BASIC_TOO)
     made["components"]["responses"] = _share(paths)
     made["paths"] = _hoist(paths, schemas)
     _hoist(schema_of(ProblemModel), schemas)
@@ -94,9 +96,9 @@ def _operations(paths: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any
             yield method, path, operation
 
 
-def _correct(operation: dict[str, Any], method: str) -> None:
+def _correct(operation: dict[str, Any], *, takes_basic: bool) -> None:
     answers = operation["responses"]
-    if method != "get" and "security" in operation:
+    if not takes_basic and "security" in operation:
         operation["security"] = [each for each in operation["security"] if "HTTPBasic" not in each]
     if "HTTPValidationError" in str(answers.get("422")):
         del answers["422"]

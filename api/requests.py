@@ -1,15 +1,29 @@
 """Bodies and options that the API takes; the examples are those of Phota's documentation."""
 
+from datetime import UTC, datetime
 from decimal import Decimal
+from http import HTTPStatus
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SkipValidation, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SkipValidation,
+    StringConstraints,
+    WithJsonSchema,
+)
 from pydantic.config import JsonDict
 from pydantic_core import PydanticCustomError
 
+from api.problems import Problem
 from clients.phota_requests import Edit, Enhance, Generate, Operation, Remix, Text
-from models.events import EVENT_TYPES
-from producer.jobs import JobSpec, ShortText, check_webhook_url
+from models.events import BATCH_EVENTS, JOB_EVENTS
+from models.moments import written
+from models.windows import Window
+from producer.batches import BatchLimits
+from producer.jobs import JobSpec, Moment, ShortText, check_webhook_url
 
 MAX_JOBS = 10_000  # of one JSON body
 
@@ -58,13 +72,24 @@ class JobBody(JobSpec):
     params: Enhance | Edit | Generate | Remix = Field(description="Phota's own fields, as the operation takes them.")  # type: ignore[assignment]
 
 
+_OF_A_BATCH = JOB_EVENTS + BATCH_EVENTS
+
+
 def _known_event(name: str) -> str:
-    if name not in EVENT_TYPES:
-        raise PydanticCustomError("unknown_event", "is not one of {known}", {"known": ", ".join(EVENT_TYPES)})
+    if name not in _OF_A_BATCH:
+        raise PydanticCustomError("unknown_event", "is not one of {known}", {"known": ", ".join(_OF_A_BATCH)})
     return name
 
 
-EventType = Annotated[str, AfterValidator(_known_event), WithJsonSchema({"type": "string", "enum": list(EVENT_TYPES)})]
+def _window(text: str) -> str:
+    """As `Window` spells it, whatever way it was written."""
+    try:
+        return str(Window.parse(text))
+    except ValueError as error:
+        raise PydanticCustomError("bad_window", "{reason}", {"reason": str(error)}) from None
+
+
+EventType = Annotated[str, AfterValidator(_known_event), WithJsonSchema({"type": "string", "enum": list(_OF_A_BATCH)})]
 
 
 class BatchOptions(BaseModel):
@@ -81,18 +106,51 @@ class BatchOptions(BaseModel):
         description="The batch pauses before it could cost more.",
         examples=[20],
     )
+    window: Annotated[str, StringConstraints(max_length=100), AfterValidator(_window)] | None = Field(
+        None,
+        description="Nothing begins outside it, nor so late that it would likely run past its end; what is left goes "
+        "on when it opens again. By the clock of its time zone (UTC without one), over midnight where it closes "
+        "earlier than it opens.",
+        examples=["22:00-06:00@Europe/Paris"],
+    )
+    deadline: Moment | None = Field(
+        None,
+        description="What has not begun by then expires, with the code `deadline`.",
+        examples=["2030-01-01T06:00:00Z"],
+    )
+    max_failure_rate: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        allow_inf_nan=False,
+        description="Of the jobs that have ended, once 20 have: if more failed the batch pauses by itself.",
+        examples=[0.2],
+    )
     priority: Literal["interactive", "normal", "bulk"] = "normal"
     webhook_url: Annotated[str, AfterValidator(check_webhook_url)] | None = Field(
         None, description="Is told of the batch's own events.", examples=["https://example.com/hooks/photabatch"]
     )
     webhook_events: list[EventType] = Field(
         [],
-        max_length=len(EVENT_TYPES),
+        max_length=len(_OF_A_BATCH),
         description="Events of jobs that `webhook_url` is told of too.",
         examples=[["job.failed"]],
     )
     webhook_digest: bool = Field(False, description="Tell of up to 500 jobs in one call, at most one a second.")
     skip_invalid: bool = Field(False, description="Leave out jobs that are invalid, instead of refusing all.")
+
+    def limits(self) -> BatchLimits:
+        """Raise Problem 422 for a deadline that has passed. Not as it is read: sent again it gets its first answer."""
+        if self.deadline is not None and self.deadline <= datetime.now(UTC):
+            message = f"deadline: {written(self.deadline)} has passed"
+            fault = {"param": "deadline", "code": "out_of_range", "message": message}
+            raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_request", message, errors=[fault])
+        return BatchLimits(
+            budget_usd=self.budget_usd,
+            window=None if self.window is None else Window.parse(self.window),
+            deadline=self.deadline,
+            max_failure_rate=self.max_failure_rate,
+        )
 
 
 class LineOptions(BatchOptions):

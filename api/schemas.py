@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field
 from api.problems import FaultModel
 from api.requests import ENHANCE
 from clients.phota_requests import Operation
+from models.outlook import WaitingFor
 from models.states import BatchStatus, JobState, Stage
 
 _ID = "0192f0c1-7d3a-7c41-9d0e-2f6a3c1b5e77"
@@ -70,6 +71,7 @@ class ListedJob(BaseModel):
     cost_usd: float | None
     estimate_usd: float
     known_subjects: dict[str, int]
+    same_as: str | None = Field(description="Of a skipped job, the one that did the same before: its are the outputs.")
     error: JobError | None
     outputs: list[Output]
     created_at: datetime
@@ -118,6 +120,14 @@ class ErrorCount(BaseModel):
     count: int
 
 
+class Forecast(BaseModel):
+    """When the last job will be done, at the pace of late and within the window; null: nobody can tell."""
+
+    finishes_at: datetime | None
+    jobs_per_s: float | None = Field(examples=[1.25])
+    meets_deadline: bool | None = Field(description="Null without a deadline, or while the pace is unknown.")
+
+
 class Batch(BaseModel):
     id: str = Field(examples=[_BATCH_ID])
     name: str = Field(examples=["trip"])
@@ -126,7 +136,13 @@ class Batch(BaseModel):
     counts: Counts
     cost_usd: Cost
     budget_usd: float | None
-    eta: datetime | None
+    window: str | None = Field(examples=["22:00-06:00@Europe/Paris"])
+    deadline: datetime | None
+    max_failure_rate: float | None
+    waiting_for: WaitingFor | None = Field(description="What alone keeps it from going on, until `waits_until`.")
+    waits_until: datetime | None = Field(description="Null: a call never fits into the window.")
+    eta: datetime | None = Field(description="`finishes_at` of the forecast.")
+    forecast: Forecast | None = Field(description="Null once it has ended.")
     errors: list[ErrorCount] = Field(description="The five commonest; lists of batches leave them out.")
     metadata: dict[str, str]
     created_at: datetime

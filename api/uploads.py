@@ -14,9 +14,9 @@ from api.openapi import body, refusals
 from api.problems import Problem
 from api.schemas import Upload
 from api.submissions import owner_in
-from clients.images import BadImage
+from clients.images import MAX_BYTES, BadImage
 from producer.ownership import Owner
-from producer.upload import MAX_BYTES, StoredPhoto, store_photo
+from producer.upload import StoredPhoto, store_photo
 
 router = APIRouter(tags=["uploads"])
 

@@ -25,6 +25,7 @@ class Fleet:
     workers: list[psutil.Process]
     api: psutil.Process | None
     api_url: str | None  # with `with_api`
+    environment: dict[str, str]  # of a command that works on this fleet
 
     def worker_cpu_s(self) -> float:
         """User and system time of the worker processes and their decoding children so far, in seconds."""
@@ -81,7 +82,9 @@ def fleet(
         time.sleep(5)  # imports and first connections are not what is measured
         engine = new_engine(url)
         processes = [psutil.Process(child.pid) for child in children]
-        yield Fleet(engine, phota, processes, api and psutil.Process(api.pid), api_url)
+        yield Fleet(
+            engine, phota, processes, api and psutil.Process(api.pid), api_url, stack.environment() | environment
+        )
         engine.dispose()
 
 

@@ -8,6 +8,7 @@ from decimal import Decimal
 import click
 from sqlalchemy import Connection, Engine
 
+from cli import wording
 from cli.exits import CommandError, Exit, UsageFault
 from cli.request_options import Money
 from cli.status import found_batch, read_view
@@ -41,7 +42,8 @@ def pause(batch: str, as_json: bool) -> int:
             pause_batch(connection, batch_id)
         view = read_view(engine, batch_id)
     word = "was paused already" if before.paused_reason else "is paused"
-    say(f"{view.slug} {word} ({view.paused_reason}): {view.counts[JobState.QUEUED]} jobs wait, {_collected(view)}.")
+    waiting = wording.jobs(view.counts[JobState.QUEUED])
+    say(f"{view.slug} {word} ({wording.pause_reason(view)}): {waiting} left, {_collected(view)}.")
     say(f"To go on: photabatch resume {view.slug}")
     return _done(view, as_json=as_json)
 
@@ -58,7 +60,7 @@ def resume(batch: str, budget: Decimal | None, as_json: bool) -> int:
             resume_batch(connection, batch_id, budget_usd=budget)
         view = read_view(engine, batch_id)
     word = "goes on" if before.paused_reason else "was not paused"
-    say(f"{view.slug} {word}: {view.counts[JobState.QUEUED]} jobs wait.")
+    say(f"{view.slug} {word}: {wording.jobs(view.counts[JobState.QUEUED])} left.")
     say(f"Follow it: photabatch watch {view.slug}")
     return _done(view, as_json=as_json)
 
@@ -119,7 +121,7 @@ def _show_retried(view: BatchView, done: Retried, groups: Sequence[FailureGroup]
     if not done.retried and not done.collected_again:
         say(f"Nothing of {view.slug} was retried. What was rejected is retried only by its --code.")
     elif view.paused_reason:
-        say(f"It is paused ({view.paused_reason}). To go on: photabatch resume {view.slug}")
+        say(f"It is paused ({wording.pause_reason(view)}). To go on: photabatch resume {view.slug}")
     else:
         say(f"Follow it: photabatch watch {view.slug}")
 

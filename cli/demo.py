@@ -1,6 +1,7 @@
 """`photabatch demo`: the main job end to end, on this machine, with everything it touches shown."""
 
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,10 @@ from sqlalchemy import Engine, text
 
 from cli.exits import CommandError, Exit, UsageFault
 from cli.fleet import load_settings, local_fleet, open_database
+from cli.manner import Manner
+from cli.orders import Order, order_of
 from cli.receiver import Receiver
-from cli.run import Plan, carry_out, make_plan
+from cli.run import carry_out
 from cli.terminal import say
 from clients.phota_requests import Operation
 from clients.storage import Storage
@@ -42,19 +45,21 @@ def demo(photos: Path | None, operation: str, prompt: str | None, count: int, ou
         photos = settings.home / "samples"
         say(f"Making {count} sample photos in {photos}")
         write_samples(photos, count)
-    plan = _plan(photos, operation, prompt, count, out)
-    say(f"{plan.count} jobs, {operation}; starting Postgres, Valkey, S3, dispatcher and workers", style="bold")
+    order = _order(photos, operation, prompt, count, out)
+    say(f"{operation}: starting Postgres, Valkey, S3, dispatcher and workers", style="bold")
     with local_fleet(settings, workers=2) as local:
-        return _show(plan, local, as_json=as_json)
+        return _show(order, local, as_json=as_json)
 
 
-def _plan(photos: Path | None, operation: str, prompt: str | None, count: int, out: Path | None) -> Plan:
-    options: dict[str, Any] = {"prompt": prompt, "count": count, "name": None, "out": str(out) if out else None}
+def _order(photos: Path | None, operation: str, prompt: str | None, count: int, out: Path | None) -> Order:
+    """Done anew each time: a demonstration in which everything was done before shows nothing."""
     if operation == "edit" and prompt is None:
-        options["prompt"] = "warm evening light"
+        prompt = "warm evening light"
     if operation == "generate" and prompt is None:
         raise UsageFault("generate needs --prompt")
-    return make_plan([str(photos)] if photos and operation != "generate" else [], operation, options, resume=None)
+    options: dict[str, Any] = {"prompt": prompt, "count": count, "out": str(out) if out else None}
+    order = order_of([str(photos)] if photos and operation != "generate" else [], operation, options, is_redo=True)
+    return replace(order, name=order.new_name())
 
 
 def _write_sheet(engine: Engine, path: Path, settings: Settings) -> None:
@@ -67,15 +72,15 @@ def _write_sheet(engine: Engine, path: Path, settings: Settings) -> None:
         say(f"Contact sheet, before and after: {path}", style="green")
 
 
-def _show(plan: Plan, settings: Settings, *, as_json: bool) -> int:
+def _show(order: Order, settings: Settings, *, as_json: bool) -> int:
     engine = open_database(settings)
     with engine.connect() as connection:
         secret = connection.scalar(text("SELECT webhook_secret FROM accounts WHERE name = 'default'"))
     with Receiver(str(secret)) as receiver:
-        code = carry_out(plan, settings, webhook_url=receiver.url, as_json=as_json)
+        code = carry_out(replace(order, webhook_url=receiver.url), settings, Manner(as_json=as_json))
         event = receiver.wait_for_end(_EVENT_S)
-    if plan.folder is not None:
-        _write_sheet(engine, plan.folder / "contact-sheet.html", settings)
+    if folder := order.folder(order.new_name()):
+        _write_sheet(engine, folder / "contact-sheet.html", settings)
     if event is None:
         raise CommandError("The batch ended, but its webhook has not arrived.", Exit.TEMPORARY)
     say(f"Webhook {event['type']} received, signature valid", style="green")

@@ -13,15 +13,21 @@ from cli.terminal import say
 COMMANDS = {
     "demo": "cli.demo",
     "up": "cli.processes",
+    "plan": "cli.plan",
     "run": "cli.run",
+    "submit": "cli.manifests",
     "status": "cli.status",
     "watch": "cli.status",
-    "results": "cli.status",
+    "results": "cli.results",
     "sheet": "cli.sheet",
     "pause": "cli.control",
     "resume": "cli.control",
     "cancel": "cli.control",
     "retry": "cli.control",
+    "schedule": "cli.schedule",
+    "trigger": "cli.trigger",
+    "events": "cli.events",
+    "watch-folder": "cli.watch_folder",
     "webhook": "cli.webhook",
     "key": "cli.keys",
     "account": "cli.keys",
@@ -42,7 +48,9 @@ class Commands(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         module = COMMANDS.get(cmd_name)
-        command: click.Command | None = getattr(importlib.import_module(module), cmd_name) if module else None
+        command: click.Command | None = (
+            getattr(importlib.import_module(module), cmd_name.replace("-", "_")) if module else None
+        )
         return command
 
 

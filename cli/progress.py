@@ -8,9 +8,11 @@ from contextlib import contextmanager
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from sqlalchemy import Engine
 
+from cli import wording
 from cli.exits import CommandError, Exit
 from cli.terminal import console, say
 from models.health import UpstreamState, read_upstream
+from models.outlook import WaitingFor
 from models.progress import BatchView, read_batch
 from models.states import JobState
 
@@ -35,8 +37,12 @@ class GateClosed(CommandError):  # noqa: N818
 
 
 def follow(engine: Engine, batch_id: uuid.UUID) -> Iterator[tuple[BatchView, UpstreamState]]:
-    """The batch as it goes, until it has finished or is paused. Raise GateClosed after some patience."""
+    """The batch as it goes, until nothing more comes of it for now: finished, paused, out of its account's budget.
+
+    A window that has not opened yet is waited for; one that closes ends it. Raise GateClosed after some patience.
+    """
     closed_since: float | None = None
+    was_open = False
     while True:
         with engine.connect() as connection:
             batch = read_batch(connection, batch_id)
@@ -46,6 +52,11 @@ def follow(engine: Engine, batch_id: uuid.UUID) -> Iterator[tuple[BatchView, Ups
         yield batch, upstream
         if batch.status.is_final or (batch.paused_reason and not _is_moving(batch)):
             return
+        if batch.waiting is not None and (was_open or batch.waiting.reason is not WaitingFor.WINDOW):
+            return
+        if batch.waiting is not None and batch.waiting.until is None:  # it never opens long enough
+            return
+        was_open = was_open or batch.waiting is None
         closed_since = (closed_since or time.monotonic()) if upstream.closed_reason in _NEEDS_PEOPLE else None
         if closed_since and time.monotonic() - closed_since > _PATIENCE_S and not _is_moving(batch):
             raise GateClosed(str(upstream.closed_reason))
@@ -53,7 +64,7 @@ def follow(engine: Engine, batch_id: uuid.UUID) -> Iterator[tuple[BatchView, Ups
 
 
 def watch(engine: Engine, batch_id: uuid.UUID, *, quiet: bool = False) -> BatchView:
-    """Show progress until the batch has finished or is paused; its last state."""
+    """Show progress until nothing more comes of the batch for now, as `follow` says; its last state."""
     if console.is_terminal and not quiet:
         return _watch_bar(engine, batch_id)
     last: BatchView | None = None
@@ -92,13 +103,16 @@ def bar(_: str) -> Iterator[Progress]:
 
 
 def describe(batch: BatchView, upstream: UpstreamState | None = None) -> str:
-    """Counts that are not zero, what was spent, and what is in the way."""
-    counts = [f"{batch.counts[state]} {state}" for state in JobState if batch.counts[state]]
-    words = [", ".join(counts), f"${batch.spent_usd:.2f} spent"]
-    if batch.eta and batch.unfinished:
+    """Counts that are not zero, what was spent, what is in the way, and when it will be done."""
+    words = [wording.counted(batch), f"${batch.spent_usd:.2f} spent"]
+    if batch.waiting is not None:
+        words.append(wording.waits(batch.waiting))
+    elif batch.eta and batch.unfinished:
         words.append(f"about {_minutes((batch.eta - batch.eta.now(batch.eta.tzinfo)).total_seconds())} left")
     if batch.paused_reason:
-        words.append(f"paused: {batch.paused_reason}")
+        words.append(wording.paused(batch))
+    if batch.forecast is not None and batch.forecast.meets_deadline is False:
+        words.append(str(wording.foreseen(batch)))
     if upstream and upstream.closed_reason:
         words.append(_GATE_WORDS.get(upstream.closed_reason, upstream.closed_reason))
     return " · ".join(words)
@@ -106,7 +120,9 @@ def describe(batch: BatchView, upstream: UpstreamState | None = None) -> str:
 
 def _minutes(seconds: float) -> str:
     seconds = max(1, round(seconds))
-    return f"{seconds} s" if seconds < 90 else f"{round(seconds / 60)} min"
+    if seconds < 90:
+        return f"{seconds} s"
+    return f"{round(seconds / 60)} min" if seconds < 5_400 else f"{round(seconds / 3_600)} h"
 
 
 def _is_moving(batch: BatchView) -> bool:
@@ -115,9 +131,13 @@ def _is_moving(batch: BatchView) -> bool:
 
 
 def exit_code(batch: BatchView) -> Exit:
-    """What a finished or paused batch means to a script."""
+    """What a batch that `follow` has ended with means to a script."""
     if batch.paused_reason == "budget":
         return Exit.BUDGET
+    if batch.waiting is not None:
+        return Exit.DEADLINE if batch.waiting.reason is WaitingFor.WINDOW else Exit.BUDGET
+    if any(error["code"] == "deadline" for error in batch.errors):
+        return Exit.DEADLINE
     if batch.counts[JobState.SUCCEEDED] + batch.counts[JobState.SKIPPED] == batch.counts["total"]:
         return Exit.SUCCEEDED
     return Exit.SOME_FAILED

@@ -1,281 +1,176 @@
 """`photabatch run`: photos in, finished photos out."""
 
-import asyncio
-import shlex
 import signal
-import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import datetime
-from decimal import Decimal
-from http import HTTPStatus
-from pathlib import Path
 from typing import Any
 
 import click
 from sqlalchemy import Engine
 
-from cli.exits import CannotStart, CommandError, Exit, UsageFault
-from cli.fleet import is_complete, load_settings, open_database, services
-from cli.progress import bar, exit_code, watch
-from cli.request_options import check_addresses, recipe_of, request_options
-from cli.summary import show_summary
-from cli.terminal import emit, say
-from clients.http import new_http_client
+from cli.canary import run_canary
+from cli.exits import Exit
+from cli.fleet import load_settings, open_database, services
+from cli.lining_up import lined_up, show_lineup
+from cli.manifests import is_manifest_run, run_manifest
+from cli.manner import Manner, attended, command_line, earlier_batch, refuse_lonely_detach, see_through, set_going
+from cli.orders import Order, check_destination, check_services, check_webhook, confirm, order_of, tell_bill
+from cli.progress import bar
+from cli.request_options import request_options, selection_options
+from cli.terminal import say
 from clients.image_inspector import ImageInspector
-from clients.phota import PhotaClient, PhotaError
-from clients.phota_errors import GateClosed
-from clients.s3_uri import S3Uri
 from clients.storage import Storage
-from models import DEFAULT_ACCOUNT, Priority
-from models.inserts import BatchRef, get_batch
-from models.progress import BatchView, find_batch
-from models.results import custom_ids
+from models.inserts import BatchRef
 from producer.batches import close_batch, open_batch
-from producer.jobs import CheckedJob, webhook_url_fault
-from producer.photos import Address, NoSuchSource, Photo, find_pictures
-from producer.results import download_results
-from producer.submission import BatchClosed, insert
-from producer.upload import Recipe, Uploader, upload_and_queue
-from sandbox.stack import read_running
+from producer.jobs import CheckedJob
+from producer.lineup import Entry, Lineup
+from producer.submission import insert
+from producer.upload import Uploader, queue_entries
 from settings import Settings
 
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """A run that has been checked: nothing is left to be refused but the photos themselves."""
-
-    photos: Sequence[Photo | Address]
-    recipe: Recipe
-    example: CheckedJob
-    count: int  # jobs; that of the photos unless pictures are made from text alone
-    name: str
-    folder: Path | None  # where results are downloaded to
-
-    @property
-    def low_usd(self) -> Decimal:
-        return self.example.low_usd * self.count
-
-    @property
-    def high_usd(self) -> Decimal:
-        return self.example.high_usd * self.count
+_INSPECTORS = 2
 
 
 @click.command()
 @click.argument("sources", metavar="SRC...", nargs=-1)
 @request_options
+@selection_options
 @click.option("--count", type=click.IntRange(1, 10_000), default=1, help="generate: how many jobs.")
 @click.option("--out", metavar="DEST", help="Folder or s3://bucket/prefix for the results [photabatch-out/NAME].")
-@click.option("--resume", metavar="BATCH", help="Go on with an interrupted run; nothing is charged twice.")
+@click.option("--sample", type=click.IntRange(1, 1_000), metavar="N", help="First N spread over all, then ask.")
+@click.option("--redo", "is_redo", is_flag=True, help="Do again, and pay again, what was done before.")
+@click.option("--retry-failed", is_flag=True, help="Go on with this command's newest batch, failed jobs too.")
+@click.option("--resume", metavar="BATCH", help="Go on with that batch; the same command finds it by itself.")
+@click.option("--skip-invalid", is_flag=True, help="Manifests: leave out lines that are invalid.")
+@click.option("--no-preflight", is_flag=True, help="Do not look into the photos first.")
 @click.option("--yes", is_flag=True, help="Do not ask before the first charge.")
 @click.option("--detach", is_flag=True, help="Return when everything is queued.")
 @click.option("--json", "as_json", is_flag=True, help="Print the batch object at the end.")
-def run(sources: tuple[str, ...], operation: str, **options: Any) -> int:
-    """Enhance, edit or generate photos: upload, queue, wait, download.
+def run(sources: tuple[str, ...], operation: str | None, **options: Any) -> int:
+    """Enhance, edit or generate photos: look, ask, upload, queue, wait, download.
 
-    SRC are folders, files, https:// or s3://bucket/key addresses. Works on the stack that is up, or starts one for
-    its own duration.
+    SRC are folders, files, s3://bucket/prefix or https:// addresses, or one manifest (.jsonl, .csv, or - for standard
+    input). What was done before with the same bytes and parameters is skipped. Interrupted? The same command goes on.
+    Works on the stack that is up, or starts one for its own duration.
     """
-    keep = {name: options.pop(name) for name in ("webhook_url", "budget", "priority", "resume", "yes", "detach")}
-    as_json = options.pop("as_json")
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
-    is_simulated = load_settings().is_simulated
-    plan = make_plan(sources, operation, options, resume=keep["resume"])
-    _show_plan(plan, keep["budget"])
-    if not keep["yes"] and sys.stdin.isatty() and not is_simulated:
-        click.confirm("Start?", abort=True, err=True)
-    _refuse_lonely_detach(detach=keep["detach"])
+    load_settings()
+    names = ("yes", "detach", "resume", "retry_failed", "sample", "skip_invalid", "as_json")
+    chosen = {name: options.pop(name) for name in names}
+    manner = Manner(**chosen, is_looking=not options.pop("no_preflight"))
+    is_redo = options.pop("is_redo")
+    if manner.detach:
+        refuse_lonely_detach()
+    if is_manifest_run(sources):
+        return run_manifest(sources[0], operation, options, manner, is_redo=is_redo)
+    order = order_of(sources, operation, options, is_redo=is_redo)
     with services(with_workers=True) as settings:
-        return carry_out(plan, settings, as_json=as_json, **keep)
+        return carry_out(order, settings, manner)
 
 
-def make_plan(sources: Sequence[str], operation: str, options: dict[str, Any], *, resume: str | None) -> Plan:
-    """Check everything that can be checked without a service. Raise UsageFault, or CommandError for nothing to do."""
-    name = options.pop("name") or _default_name(sources, operation)
-    out, count = options.pop("out"), options.pop("count")
-    is_s3 = bool(out) and out.startswith("s3://")
-    folder = None if is_s3 else Path(out or Path("photabatch-out") / (resume or name))
-    recipe, example = recipe_of(operation, options, output=out if is_s3 else None)
-    if operation == "generate":
-        if sources:
-            raise UsageFault("generate makes pictures from --prompt alone; to change photos use --op edit")
-        return Plan((), recipe, example, count, name, folder)
-    if not sources:
-        raise UsageFault(f"{operation} needs photos: name a folder or files")
-    try:
-        photos = list(find_pictures(sources, leave_out=folder))
-    except NoSuchSource as error:
-        raise UsageFault(str(error)) from None
-    check_addresses(photos, recipe)
-    if not photos:
-        raise CommandError(f"No photos in {', '.join(map(str, sources))} (jpg, png, webp, heic).", Exit.NOTHING_TO_DO)
-    return Plan(photos, recipe, example, len(photos), name, folder)
+def carry_out(order: Order, settings: Settings, manner: Manner) -> int:
+    """Look, ask, queue, wait, download, tell. An interruption at any point is gone on from by the same command."""
+    running = Running(order, settings, manner, open_database(settings), Storage.from_settings(settings))
+    running.check()
+    return running.go()
 
 
-def carry_out(
-    plan: Plan,
-    settings: Settings,
-    *,
-    webhook_url: str | None = None,
-    budget: Decimal | None = None,
-    priority: str = "normal",
-    resume: str | None = None,
-    detach: bool = False,
-    as_json: bool = False,
-    **_: Any,
-) -> int:
-    """Queue, wait, download, tell. An interruption at any point can be resumed."""
-    engine, storage = open_database(settings), Storage.from_settings(settings)
-    check_webhook(webhook_url, settings)
-    check_services(settings, storage)
-    check_destination(plan, storage)
-    started = time.monotonic()
-    batch = _resumed(engine, resume) if resume else _opened(engine, plan, webhook_url, budget, priority)
-    try:
-        _queue(engine, storage, settings, plan, batch)
-        if detach:
-            say(f"Queued as {batch.slug}. Follow it: photabatch watch {batch.slug}")
-            return Exit.SUCCEEDED
-        view = watch(engine, batch.id)
-        files = _download(engine, storage, batch, plan.folder)
-    except BatchClosed as error:
-        raise CommandError(f"{error}: it was cancelled or closed meanwhile.", Exit.SOME_FAILED) from None
-    except (KeyboardInterrupt, CommandError) as error:
-        say(f"\nTo go on, without paying anything twice:\n  {resume_command(batch.slug)}", style="yellow")
-        if isinstance(error, KeyboardInterrupt):
-            return Exit.INTERRUPTED
-        raise
-    _finish(view, files, plan.folder, time.monotonic() - started, as_json=as_json)
-    return exit_code(view)
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A run on services that are there."""
 
+    order: Order
+    settings: Settings
+    manner: Manner
+    engine: Engine
+    storage: Storage
 
-def check_webhook(url: str | None, settings: Settings) -> None:
-    """Raise UsageFault for an address that nothing could be posted to."""
-    fault = webhook_url_fault(url, allowed_hosts=settings.allowed_hosts) if url is not None else None
-    if fault is not None:
-        raise UsageFault(f"--webhook: {fault}")
+    def check(self) -> None:
+        """Before anything is queued. Raise CommandError, StorageError."""
+        check_webhook(self.order.webhook_url, self.settings)
+        check_services(self.settings, self.storage)
+        check_destination(self.order.example.output, self.order.folder(""), self.storage)
 
-
-def check_services(settings: Settings, storage: Storage) -> None:
-    """Before anything is queued: the bucket is there, and Phota takes the key. Raise CannotStart, StorageError."""
-    storage.ensure_bucket(settings.s3_bucket)
-    if settings.is_simulated or settings.phota_root is None or settings.phota_api_key is None:
-        return
-    try:
-        asyncio.run(_ask_phota(settings.phota_root, settings.phota_api_key.get_secret_value()))
-    except GateClosed as error:
-        raise CannotStart(f"Phota does not accept the key: {error}\nCheck PHOTA_API_KEY.") from None
-    except PhotaError as error:
-        if error.http_status == HTTPStatus.NOT_FOUND:
-            raise CannotStart(f"No Phota API at {settings.phota_root}; check PHOTABATCH_PHOTA_BASE_URL.") from None
-        say(f"Phota does not answer well right now ({error}); jobs wait until it does.", style="yellow")
-
-
-def check_destination(plan: Plan, storage: Storage) -> None:
-    """Before the first charge: results can be put where they should go. Raise StorageError, UsageFault."""
-    if plan.example.output is not None:
-        target = S3Uri.parse(plan.example.output)
-        next(storage.list(target.bucket, "photabatch-was-here"), None)
-    if plan.folder is not None:
-        try:
-            plan.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UsageFault(f"--out {plan.folder}: {error.strerror}") from None
-
-
-async def _ask_phota(root: str, key: str) -> None:
-    async with new_http_client(connections=1) as http:
-        await PhotaClient(http, base_url=root, api_key=key).check_key()
-
-
-def _opened(engine: Engine, plan: Plan, webhook_url: str | None, budget: Decimal | None, priority: str) -> BatchRef:
-    with engine.begin() as connection:
-        return open_batch(
-            connection,
-            plan.name,
-            priority=Priority[priority.upper()],
-            budget_usd=budget,
-            webhook_url=webhook_url,
+    def go(self) -> int:
+        batch = earlier_batch(self.engine, self.order.run_key, self.manner)
+        if batch is not None and not set_going(self.engine, batch, self.order.limits, self.manner):
+            with attended(batch):
+                return self._see_through(batch, time.monotonic())
+        if not self.order.example.params.image_fields:
+            return self._generate(batch)
+        looked = lined_up(
+            self.order, engine=self.engine, storage=self.storage, batch=batch, is_looking=self.manner.is_looking
         )
+        with looked as (lineup, preflight):
+            show_lineup(preflight, knows_past=True)
+            self._ask(preflight.jobs)
+            batch = batch or self._opened()
+            with attended(batch):
+                return self._queue_and_wait(batch, lineup)
 
+    def _ask(self, jobs: int) -> None:
+        budget_usd = self.order.limits.budget_usd
+        tell_bill(jobs, *self.order.bill(jobs), what=self.order.recipe.operation, budget_usd=budget_usd)
+        if jobs:
+            confirm(self.settings, yes=self.manner.yes, budget_usd=budget_usd)
 
-def _resumed(engine: Engine, word: str) -> BatchRef:
-    with engine.connect() as connection:
-        batch_id = find_batch(connection, DEFAULT_ACCOUNT, word)
-        batch = get_batch(connection, batch_id) if batch_id else None
-    if batch is None:
-        raise UsageFault(f"--resume {word}: no such batch; `photabatch status` lists them")
-    return batch
+    def _opened(self) -> BatchRef:
+        with self.engine.begin() as connection:
+            return open_batch(
+                connection,
+                self.order.new_name(),
+                priority=self.order.priority,
+                limits=self.order.limits,
+                webhook_url=self.order.webhook_url,
+                run_key=self.order.run_key,
+            )
 
+    def _queue_and_wait(self, batch: BatchRef, lineup: Lineup) -> int:
+        started = time.monotonic()
+        sample = self.manner.sample
+        if sample is not None and lineup.to_do > sample:
+            self._upload(batch, lineup.spread(sample), sample)
+            if not run_canary(self.engine, self.storage, batch, self.order, lineup.to_do - sample, yes=self.manner.yes):
+                say(f"To go on with the rest:\n  {command_line('--sample')}")
+                return Exit.SUCCEEDED
+        self._upload(batch, lineup, lineup.entries)
+        self._close(batch)
+        return self._see_through(batch, started)
 
-def _queue(engine: Engine, storage: Storage, settings: Settings, plan: Plan, batch: BatchRef) -> None:
-    if not batch.is_open:
-        return
-    with engine.connect() as connection:
-        known = custom_ids(connection, batch.id)
-    if plan.photos:
-        _upload(engine, storage, settings, plan, batch, [p for p in plan.photos if p.custom_id not in known])
-    with engine.begin() as connection:
-        if not plan.photos:
-            insert(connection, _numbered(plan), batch=batch)
-        close_batch(connection, batch)
+    def _generate(self, batch: BatchRef | None) -> int:
+        self._ask(self.order.count)
+        batch = batch or self._opened()
+        with attended(batch):
+            started = time.monotonic()
+            with self.engine.begin() as connection:
+                insert(connection, self._numbered(), batch=batch)
+                close_batch(connection, batch)
+            return self._see_through(batch, started)
 
+    def _numbered(self) -> list[CheckedJob]:
+        example = self.order.example
+        names = (f"{number:04d}" for number in range(1, self.order.count + 1))
+        return [replace(example, spec=example.spec.model_copy(update={"custom_id": name})) for name in names]
 
-def _numbered(plan: Plan) -> list[CheckedJob]:
-    jobs = []
-    for number in range(1, plan.count + 1):
-        spec = plan.example.spec.model_copy(update={"custom_id": f"{number:04d}"})
-        jobs.append(replace(plan.example, spec=spec))
-    return jobs
+    def _upload(self, batch: BatchRef, entries: Iterable[Entry], count: int) -> None:
+        inspector = ImageInspector(workers=_INSPECTORS)
+        uploader = Uploader(self.storage, bucket=self.settings.s3_bucket, inspector=inspector)
+        is_redo, recipe = self.order.is_redo, self.order.recipe
+        try:
+            with bar("Uploading") as progress:
+                task = progress.add_task("Uploading", total=count, detail="")
+                for done in queue_entries(self.engine, uploader, entries, recipe, batch, is_redo=is_redo):
+                    progress.advance(task, done)
+        finally:
+            inspector.close()
 
+    def _close(self, batch: BatchRef) -> None:
+        with self.engine.begin() as connection:
+            close_batch(connection, batch)
 
-def _upload(
-    engine: Engine, storage: Storage, settings: Settings, plan: Plan, batch: BatchRef, photos: Sequence[Photo | Address]
-) -> None:
-    inspector = ImageInspector(workers=2)
-    uploader = Uploader(storage, bucket=settings.s3_bucket, inspector=inspector)
-    try:
-        with bar("Uploading") as progress:
-            task = progress.add_task("Uploading", total=len(photos), detail="")
-            for done in upload_and_queue(engine, uploader, photos, plan.recipe, batch):
-                progress.advance(task, done)
-    finally:
-        inspector.close()
-
-
-def _download(engine: Engine, storage: Storage, batch: BatchRef, folder: Path | None) -> list[Path]:
-    return [] if folder is None else list(download_results(engine, storage, batch.id, folder))
-
-
-def _finish(view: BatchView, files: list[Path], folder: Path | None, seconds: float, *, as_json: bool) -> None:
-    show_summary(view, files=len(files), folder=folder, seconds=seconds)
-    if as_json:
-        emit(view.as_json())
-
-
-def _show_plan(plan: Plan, budget: Decimal | None) -> None:
-    cost = f"${plan.low_usd:.2f}" if plan.low_usd == plan.high_usd else f"${plan.low_usd:.2f} to ${plan.high_usd:.2f}"
-    limit = "" if budget is None else f", budget ${budget:.2f}"
-    say(f"{plan.count} jobs, {plan.recipe.operation}: {cost} estimated{limit}", style="bold")
-
-
-def _refuse_lonely_detach(*, detach: bool) -> None:
-    settings = load_settings()
-    if detach and not is_complete(settings) and read_running(settings.home) is None:
-        raise UsageFault("--detach needs a stack that goes on by itself: start `photabatch up` first")
-
-
-def resume_command(slug: str) -> str:
-    """The command line as it was typed, with `--resume`."""
-    words = sys.argv[1:]
-    if "--resume" in words:
-        return shlex.join(["photabatch", *words])
-    return shlex.join(["photabatch", *words, "--resume", slug])
-
-
-def _default_name(sources: Sequence[str], operation: str) -> str:
-    is_local = bool(sources) and "://" not in sources[0]
-    word = Path(sources[0]).resolve().name if is_local else operation
-    return f"{word}-{datetime.now().astimezone():%Y%m%d-%H%M%S}"
+    def _see_through(self, batch: BatchRef, started: float) -> int:
+        folder = self.order.folder(batch.name)
+        seconds = time.monotonic() - started
+        return see_through(self.engine, self.storage, batch, folder, self.manner, seconds=seconds)

@@ -71,7 +71,7 @@ def _words(_context: click.Context, _parameter: click.Parameter, values: tuple[s
     multiple=True,
     callback=_words,
     metavar="TYPES",
-    help="Exact types, `job.*`, `batch.*` (for a new one) or `*`; several with commas.",
+    help="Exact types, `job.*`, `batch.*` (for a new one), `schedule.*` or `*`; several with commas.",
 )
 @click.option("--digest/--no-digest", default=None, help="Job events of batches together, at most one call a second.")
 @_ACCOUNT
@@ -126,7 +126,8 @@ def _standing(endpoint: EndpointView) -> str:
     if endpoint.disabled_reason is not None:
         return f"DISABLED: {endpoint.disabled_reason}; its events are kept: photabatch webhook enable {endpoint.id}"
     if endpoint.failing_since is not None:
-        return f"failing since {_when(endpoint.failing_since)} ({endpoint.failures} tries in a row)"
+        tries = f"{endpoint.failures} {'try' if endpoint.failures == 1 else 'tries'} in a row"
+        return f"failing since {_when(endpoint.failing_since)} ({tries})"
     return "ok"
 
 
@@ -194,6 +195,13 @@ def deliveries(endpoint: str | None, failed: bool, limit: int, account_name: str
             emit(delivery.as_json())
         else:
             click.echo(f"{delivery.id}  {_when(delivery.created_at)}  {delivery.type:28} {_outcome(delivery)}")
+            click.echo(f"    {_subject(delivery)} to {delivery.url}")
+
+
+def _subject(delivery: DeliveryView) -> str:
+    """What it tells of."""
+    told = {"job": delivery.job_id, "batch": delivery.batch_id, "schedule run": delivery.schedule_run_id}
+    return next((f"{what} {each}" for what, each in told.items() if each is not None), "itself")
 
 
 def _outcome(delivery: DeliveryView) -> str:

@@ -1,7 +1,7 @@
 """What a picture is, told by its bytes; and the same picture upright.
 
-`inspect` and `upright` are pure but decode what strangers made: run them in a child, through
-`clients.image_inspector.ImageInspector`.
+All of it is pure but reads what strangers made: run it in a child, through `clients.image_inspector` (`inspect`,
+`prepare`) or `clients.image_survey` (`look`, `look_at_start`).
 """
 
 import contextlib
@@ -14,6 +14,9 @@ from typing import Any, NamedTuple
 import pillow_heif
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
+from clients.image_layout import exif_behind_pixels, is_cut_off, webp_size
+
+MAX_BYTES = 64 * 2**20  # of a photo; phones write up to about 30 MB
 MAX_PIXELS = 200_000_000  # above the largest phone sensors; decoded it takes 800 MB
 QUALITY = 95  # what Phota itself transcodes training photos at
 FORMATS = ("JPEG", "PNG", "WEBP", "HEIF")
@@ -76,8 +79,8 @@ class Prepared(NamedTuple):
 
 
 class BadImage(Exception):  # noqa: N818 - says what the file is
-    """`code`: empty_file, not_an_image, unsupported_format, truncated_image, image_too_large, image_too_slow,
-    image_crashed_decoder. Pickles, since it comes from a child."""
+    """`code`: empty_file, not_an_image, unsupported_format, truncated_image, image_too_large, file_too_large,
+    image_too_slow, image_crashed_decoder. Pickles, since it comes from a child."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(code, message)
@@ -88,10 +91,41 @@ class BadImage(Exception):  # noqa: N818 - says what the file is
         return self.message
 
 
+def check_bytes(size: int) -> None:
+    """Raise BadImage for a file that is larger than is taken."""
+    if size > MAX_BYTES:
+        raise BadImage("file_too_large", f"has {size / 2**20:.0f} MB; at most {MAX_BYTES // 2**20} are taken")
+
+
+def look(data: bytes) -> ImageInfo:
+    """What a picture's header says of it, and whether its end is there; no pixel is decoded.
+
+    Raise BadImage, and never where `inspect` would not: a damage amid the pixels goes unseen.
+    """
+    with _opened(data) as image:
+        if image.format == "PNG":  # else Pillow decodes the picture to find the EXIF behind its pixels
+            image.info.setdefault("exif", exif_behind_pixels(data))
+        info = _info(image)
+        _check_end(info.format, data, len(data))
+    return info
+
+
+def look_at_start(first: bytes, total: int) -> ImageInfo | None:
+    """`look`, where only the `first` bytes of `total` are at hand; None where the header goes on behind them.
+
+    EXIF behind the pixels is not seen, so `orientation` of a PNG or WebP may be 1 by mistake. Raise BadImage.
+    """
+    check_bytes(total)
+    if len(first) >= total:
+        return look(first)
+    return _webp_info(first, total) or _start_info(first, total)
+
+
 def inspect(data: bytes) -> ImageInfo:
     """Recognise and fully decode a picture. Raise BadImage."""
     with _opened(data) as image:
         info = _info(image)
+        _check_end(info.format, data, len(data))  # libheif, for one, fills tiles that are missing with grey
         if image.format == "PNG":
             _check_png(data)
         if info.format == "JPEG":  # at an eighth of the size all bytes are still read, at a third of the cost
@@ -135,7 +169,7 @@ def _opened(data: bytes) -> Iterator[ImageFile.ImageFile]:
             warnings.simplefilter("ignore")  # all others are about metadata, and many good photos earn them
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-                _check_size(image)
+                _check_size(image.size)
                 yield image
     except UnidentifiedImageError:
         raise _unidentified(data) from None
@@ -149,8 +183,8 @@ def _opened(data: bytes) -> Iterator[ImageFile.ImageFile]:
         raise BadImage("truncated_image", f"the image is cut off or damaged: {error}"[:300]) from None
 
 
-def _check_size(image: Image.Image) -> None:
-    width, height = image.size
+def _check_size(size: tuple[int, int]) -> None:
+    width, height = size
     if width * height > MAX_PIXELS:
         raise BadImage("image_too_large", f"the image has {width} x {height} pixels, more than {MAX_PIXELS:,}")
 
@@ -159,6 +193,36 @@ def _check_png(data: bytes) -> None:
     """Compare the checksums, which decoding ignores."""
     with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
         image.verify()
+
+
+def _check_end(kind: str, data: bytes, total: int) -> None:
+    if is_cut_off(kind, data, total):
+        raise BadImage("truncated_image", "the image is cut off: its end is missing")
+
+
+def _start_info(first: bytes, total: int) -> ImageInfo | None:
+    if _is_heif(first):
+        _check_end("HEIF", first, total)
+        first = first.ljust(total, b"\0")  # libheif opens none whose pixels are not there; they are not read
+    try:
+        with _opened(first) as image:
+            if image.format == "PNG":
+                image.info.setdefault("exif", None)
+            return _info(image)
+    except BadImage as error:
+        if error.code == "truncated_image":
+            return None
+        raise
+
+
+def _webp_info(first: bytes, total: int) -> ImageInfo | None:
+    """Of a WebP that is not all there, which Pillow does not open. Raise BadImage."""
+    size = webp_size(first)
+    if size is None:
+        return None
+    _check_size(size)
+    _check_end("WEBP", first, total)
+    return ImageInfo("WEBP", _CONTENT_TYPES["WEBP"], "webp", *size, 1)
 
 
 def _info(image: ImageFile.ImageFile) -> ImageInfo:

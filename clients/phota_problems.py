@@ -32,6 +32,7 @@ _WORDS = {
     "bool_": "true or false",
     "int_": "a whole number",
     "decimal_": "a number",
+    "float_": "a number",
     "finite_": "a number",
     "uuid_": "an id",
     "datetime_": "a moment such as 2026-05-01T12:00:00Z",
@@ -118,6 +119,8 @@ def _fault(detail: Mapping[str, Any]) -> tuple[str, str]:
             return "invalid_value", f"{_short(value)} is not one of {limits['expected']}".replace("'", "")
         case "unknown_event":
             return "invalid_value", f"{_short(value)} {detail['msg']}"
+        case "bad_window":
+            return "invalid_value", detail["msg"]
         case "bad_url" | "not_allowed" | "bad_text" | "out_of_range":
             return kind, detail["msg"]
     return "invalid_type", _type_fault(kind, value)

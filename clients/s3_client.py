@@ -34,7 +34,7 @@ def new_s3_client(
 def _config(endpoint_url: str | None, addressing: Addressing, max_connections: int) -> Config:
     """Path style wherever a bucket cannot stand in the host's name; no proxy between us and this machine."""
     host = urlsplit(endpoint_url or "").hostname or ""
-    is_local, is_aws = _is_local(host), not host or host.endswith((".amazonaws.com", ".amazonaws.com.cn"))
+    is_aws = not host or host.endswith((".amazonaws.com", ".amazonaws.com.cn"))
     if addressing == "auto" and not is_aws:
         addressing = "path"
     return Config(
@@ -44,12 +44,13 @@ def _config(endpoint_url: str | None, addressing: Addressing, max_connections: i
         read_timeout=30,
         max_pool_connections=max_connections,
         request_checksum_calculation="when_required",  # SHA-256 is sent instead
-        proxies={} if is_local else None,
+        proxies={} if is_local(host) else None,
         s3={"addressing_style": addressing},
     )
 
 
-def _is_local(host: str) -> bool:
+def is_local(host: str) -> bool:
+    """Whether it is this machine: no proxy stands in between."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

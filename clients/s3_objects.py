@@ -9,12 +9,17 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+JOB_MARK = "photabatch-job"
+"""Metadata of every output: the id of its job."""
+INPUT_MARK = "photabatch-input"
+"""Metadata of every photo that was uploaded for a job: its SHA-256."""
 _SHA256 = "photabatch-sha256"  # metadata, for servers that keep no checksums
 
 
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:
-    """An object as storage describes it. `sha256`: hex, None where storage does not know it."""
+    """An object as storage describes it. `sha256`: hex, None where storage does not know it; `version_id`: None too
+    in a bucket without versions."""
 
     bucket: str
     key: str
@@ -24,6 +29,12 @@ class ObjectInfo:
     sha256: str | None = None
     content_type: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
+    version_id: str | None = None
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether it was put there by photabatch, as an output or as an input of its own. A listing does not tell."""
+        return not {name.lower() for name in self.metadata}.isdisjoint((JOB_MARK, INPUT_MARK))
 
 
 def file_sha256(path: Path) -> tuple[str, int]:
@@ -56,4 +67,5 @@ def info_of(bucket: str, key: str, answer: Mapping[str, Any]) -> ObjectInfo:
         sha256=sha256,
         content_type=answer.get("ContentType"),
         metadata=metadata,
+        version_id=None if answer.get("VersionId") == "null" else answer.get("VersionId"),
     )

@@ -10,8 +10,6 @@ leaves a moment between; one that ignores it silently would overwrite.)
 """
 
 import hashlib
-import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, Self
@@ -26,6 +24,7 @@ from clients.s3_uri import S3Uri
 from clients.storage_errors import (
     AccessDenied,
     BucketMissing,
+    ObjectChanged,
     ObjectExists,
     ObjectMissing,
     ObjectTooLarge,
@@ -40,6 +39,7 @@ __all__ = [
     "DEFAULT_TEMPLATE",
     "AccessDenied",
     "BucketMissing",
+    "ObjectChanged",
     "ObjectExists",
     "ObjectInfo",
     "ObjectMissing",
@@ -106,25 +106,29 @@ class Storage:
         with path.open("rb") as file:
             return self._put(bucket, key, file, size, content_type, sha256_hex, metadata or {})
 
-    def download_file(self, bucket: str, key: str, path: Path) -> ObjectInfo:
-        """Fetch an object into `path`, which appears only when length and SHA-256 are right.
+    def copy_to(self, bucket: str, key: str, file: IO[bytes], *, sha256_hex: str | None = None) -> ObjectInfo:
+        """Append an object to `file`, chunk by chunk; where this raises, what was written so far is good for nothing.
 
-        Raise OSError if it cannot be written.
+        Raise ObjectChanged if it is whole, but not the bytes of `sha256_hex`; OSError if it cannot be written.
         """
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".photabatch-")
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                info = self._fetch(bucket, key, file)
-            Path(name).replace(path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+        digest, size = hashlib.sha256(), 0
+        with translated(f"s3://{bucket}/{key}"):
+            answer = self._s3.get_object(Bucket=bucket, Key=key, ChecksumMode="ENABLED")
+            for chunk in answer["Body"].iter_chunks(_CHUNK):
+                digest.update(chunk)
+                size += len(chunk)
+                file.write(chunk)
+        info = info_of(bucket, key, answer)
+        if size != info.size or info.sha256 not in (None, digest.hexdigest()):
+            raise StorageUnavailable(f"s3://{bucket}/{key} did not arrive as it was stored")
+        if sha256_hex not in (None, digest.hexdigest()):
+            raise ObjectChanged(f"s3://{bucket}/{key} holds other bytes by now")
         return info
 
-    def get(self, bucket: str, key: str, *, max_bytes: int) -> bytes:
+    def get(self, bucket: str, key: str, *, max_bytes: int, version_id: str | None = None) -> bytes:
         """The object's bytes. Raise ObjectTooLarge, before reading, if they are more than `max_bytes`."""
         with translated(f"s3://{bucket}/{key}"):
-            answer = self._s3.get_object(Bucket=bucket, Key=key)
+            answer = self._s3.get_object(Bucket=bucket, Key=key, **_version(version_id))
             if answer["ContentLength"] > max_bytes:
                 answer["Body"].close()
                 raise ObjectTooLarge(f"s3://{bucket}/{key} has {answer['ContentLength']} bytes, more than {max_bytes}")
@@ -133,11 +137,16 @@ class Storage:
             raise StorageUnavailable(f"s3://{bucket}/{key} broke off after {len(data)} bytes")
         return data
 
-    def head(self, bucket: str, key: str) -> ObjectInfo | None:
-        """What is at the key; None if nothing is."""
+    def get_start(self, bucket: str, key: str, *, size: int) -> bytes:
+        """The object's first `size` bytes, or all of them."""
+        with translated(f"s3://{bucket}/{key}"):
+            return self._s3.get_object(Bucket=bucket, Key=key, Range=f"bytes=0-{size - 1}")["Body"].read()
+
+    def head(self, bucket: str, key: str, *, version_id: str | None = None) -> ObjectInfo | None:
+        """What is at the key, or was in that version; None if nothing is."""
         try:
             with translated(f"s3://{bucket}/{key}"):
-                answer = self._s3.head_object(Bucket=bucket, Key=key, ChecksumMode="ENABLED")
+                answer = self._s3.head_object(Bucket=bucket, Key=key, ChecksumMode="ENABLED", **_version(version_id))
         except ObjectMissing:
             return None
         return info_of(bucket, key, answer)
@@ -149,10 +158,11 @@ class Storage:
                 for each in page.get("Contents", []):
                     yield ObjectInfo(bucket, each["Key"], each["Size"], each["ETag"], each["LastModified"])
 
-    def presign(self, bucket: str, key: str, *, expires_s: int) -> str:
+    def presign(self, bucket: str, key: str, *, expires_s: int, version_id: str | None = None) -> str:
         """A URL that anybody may GET for `expires_s` seconds; nothing is asked of the server."""
         with translated(f"s3://{bucket}/{key}"):
-            return self._s3.generate_presigned_url("get_object", {"Bucket": bucket, "Key": key}, expires_s)
+            wanted = {"Bucket": bucket, "Key": key, **_version(version_id)}
+            return self._s3.generate_presigned_url("get_object", wanted, expires_s)
 
     def ensure_bucket(self, bucket: str) -> None:
         """Create the bucket if it is not there."""
@@ -248,15 +258,7 @@ class Storage:
             raise ObjectExists(info)
         return info
 
-    def _fetch(self, bucket: str, key: str, file: IO[bytes]) -> ObjectInfo:
-        digest, size = hashlib.sha256(), 0
-        with translated(f"s3://{bucket}/{key}"):
-            answer = self._s3.get_object(Bucket=bucket, Key=key, ChecksumMode="ENABLED")
-            for chunk in answer["Body"].iter_chunks(_CHUNK):
-                digest.update(chunk)
-                size += len(chunk)
-                file.write(chunk)
-        info = info_of(bucket, key, answer)
-        if size != info.size or info.sha256 not in (None, digest.hexdigest()):
-            raise StorageUnavailable(f"s3://{bucket}/{key} did not arrive as it was stored")
-        return info
+
+def _version(version_id: str | None) -> dict[str, Any]:
+    """None: the newest."""
+    return {} if version_id is None else {"VersionId": version_id}

@@ -3,6 +3,7 @@
 StorageError                  is_retryable, code
 ├── StorageUnavailable        retryable: no connection, 5xx, throttled, or bytes damaged on the way
 ├── ObjectMissing             no such key
+├── ObjectChanged             the key holds other bytes than the caller knows of
 ├── ObjectExists              the key holds other bytes, see `info`
 ├── ObjectTooLarge            more bytes than the caller takes
 ├── BucketMissing             no such bucket
@@ -37,6 +38,10 @@ class ObjectMissing(StorageError):
     code = "object_missing"
 
 
+class ObjectChanged(StorageError):
+    code = "object_changed"
+
+
 class ObjectTooLarge(StorageError):
     code = "object_too_large"
 
@@ -63,6 +68,8 @@ _KINDS: Mapping[str, type[StorageError]] = {
     "404": ObjectMissing,
     "NoSuchKey": ObjectMissing,
     "NotFound": ObjectMissing,
+    "NoSuchVersion": ObjectMissing,
+    "405": ObjectMissing,  # HEAD of a version that says that the object was deleted
     "NoSuchBucket": BucketMissing,
     "403": AccessDenied,
     "AccessDenied": AccessDenied,

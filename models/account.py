@@ -2,8 +2,9 @@
 
 import uuid
 from datetime import datetime
+from decimal import Decimal
 
-from sqlalchemy import CheckConstraint, Integer, func
+from sqlalchemy import CheckConstraint, Integer, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from models.base import Base
@@ -16,6 +17,7 @@ class Account(Base):
     __table_args__ = (
         CheckConstraint("requests_per_minute > 0", name="requests_per_minute"),
         CheckConstraint("queue_limit > 0", name="queue_limit"),
+        CheckConstraint("budget_day_usd >= 0 AND budget_month_usd >= 0", name="budgets"),
     )
 
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
@@ -29,4 +31,7 @@ class Account(Base):
     queue_limit: Mapped[int | None] = mapped_column(Integer)  # jobs that may wait at once; null: no limit
     # `s3://bucket/prefix/` that its jobs may read and write; null: whatever the credentials reach
     s3_prefixes: Mapped[list[str] | None]
+    budget_day_usd: Mapped[Decimal | None]  # what may be admitted a day, of all its jobs; null: no limit
+    budget_month_usd: Mapped[Decimal | None]
+    time_zone: Mapped[str] = mapped_column(server_default=text("'UTC'"))  # in which its days and months begin
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())

@@ -4,6 +4,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, text
@@ -15,13 +16,19 @@ from models.states import Scope
 
 @dataclass(frozen=True, slots=True)
 class AccountRef:
-    """An account and its limits. `s3_prefixes` is None where it may read and write whatever the credentials reach."""
+    """An account and its limits. `s3_prefixes` is None where it may read and write whatever the credentials reach.
+
+    Budgets in USD, of the days and months of `time_zone`; None: no limit.
+    """
 
     id: uuid.UUID
     name: str
     requests_per_minute: int | None
     queue_limit: int | None
     s3_prefixes: tuple[str, ...] | None
+    budget_day_usd: Decimal | None = None
+    budget_month_usd: Decimal | None = None
+    time_zone: str = "UTC"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +41,16 @@ class StoredKey:
     account: AccountRef
 
 
-_ACCOUNT = "account.id, account.name, account.requests_per_minute, account.queue_limit, account.s3_prefixes"
+_ACCOUNT = """
+    account.id, account.name, account.requests_per_minute, account.queue_limit, account.s3_prefixes,
+    account.budget_day_usd, account.budget_month_usd, account.time_zone
+"""
 
 
 def _account(row: Any) -> AccountRef:
     prefixes = None if row.s3_prefixes is None else tuple(row.s3_prefixes)
-    return AccountRef(row.id, row.name, row.requests_per_minute, row.queue_limit, prefixes)
+    budgets = (row.budget_day_usd, row.budget_month_usd, row.time_zone)
+    return AccountRef(row.id, row.name, row.requests_per_minute, row.queue_limit, prefixes, *budgets)
 
 
 _FIND = text(f"SELECT {_ACCOUNT} FROM accounts AS account WHERE name = :name")
@@ -63,10 +74,14 @@ def list_accounts(connection: Connection) -> list[AccountRef]:
 
 _PUT = text(
     """
-    INSERT INTO accounts (id, name, webhook_secret, requests_per_minute, queue_limit, s3_prefixes)
-    VALUES (:id, :name, :secret, :requests_per_minute, :queue_limit, :s3_prefixes)
+    INSERT INTO accounts (id, name, webhook_secret, requests_per_minute, queue_limit, s3_prefixes, budget_day_usd,
+                          budget_month_usd, time_zone)
+    VALUES (:id, :name, :secret, :requests_per_minute, :queue_limit, :s3_prefixes, :budget_day_usd, :budget_month_usd,
+            :time_zone)
     ON CONFLICT (name) DO UPDATE SET requests_per_minute = excluded.requests_per_minute,
-        queue_limit = excluded.queue_limit, s3_prefixes = excluded.s3_prefixes
+        queue_limit = excluded.queue_limit, s3_prefixes = excluded.s3_prefixes,
+        budget_day_usd = excluded.budget_day_usd, budget_month_usd = excluded.budget_month_usd,
+        time_zone = excluded.time_zone
     RETURNING id
     """
 ).bindparams(bindparam("s3_prefixes", type_=JSONB(none_as_null=True)))
@@ -81,8 +96,19 @@ def put_account(connection: Connection, account: AccountRef, *, webhook_secret: 
         "requests_per_minute": account.requests_per_minute,
         "queue_limit": account.queue_limit,
         "s3_prefixes": None if account.s3_prefixes is None else list(account.s3_prefixes),
+        "budget_day_usd": account.budget_day_usd,
+        "budget_month_usd": account.budget_month_usd,
+        "time_zone": account.time_zone,
     }
     return uuid.UUID(str(connection.execute(_PUT, values).scalar_one()))
+
+
+_ZONE = text("SELECT EXISTS (SELECT FROM pg_timezone_names WHERE name = :name)")
+
+
+def knows_time_zone(connection: Connection, name: str) -> bool:
+    """Whether the database can tell an account's days in it; it has zones of its own, beside those of Python."""
+    return bool(connection.execute(_ZONE, {"name": name}).scalar_one())
 
 
 _INSERT_KEY = text(

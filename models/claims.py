@@ -46,11 +46,17 @@ class ClaimedJob:
     poll_url: str | None
     result_urls: list[str] | None
     estimate_usd: Decimal
+    source: dict[str, Any] | None = None
 
     @property
     def is_collected_again(self) -> bool:
         """A retry that goes on with the call of an earlier generation, which is or may be paid for."""
         return self.client_request_id != self.id.hex
+
+    def version_of(self, image: str) -> str | None:
+        """Which version of that object the job is about; None for the newest, and for what has none."""
+        source = self.source or {}
+        return source.get("version_id") if source.get("path") == image else None
 
     @property
     def collecting_age_s(self) -> float:
@@ -124,7 +130,7 @@ _CLAIM = text(
            claimed.requested_at = now() AS is_first_request,
            extract(epoch FROM now() - claimed.requested_at)::float8 AS request_age_s,
            coalesce(extract(epoch FROM now() - claimed.accepted_at), 0)::float8 AS accepted_age_s,
-           claimed.poll_url, claimed.result_urls, claimed.estimate_usd
+           claimed.poll_url, claimed.result_urls, claimed.estimate_usd, claimed.source
     FROM claimed LEFT JOIN batches AS batch ON batch.id = claimed.batch_id
     """
 )

@@ -47,20 +47,25 @@ def pause(connection: Connection, batch_id: uuid.UUID, *, reason: str) -> None:
 
 _RESUME = text(
     """
-    UPDATE batches SET paused_at = NULL, paused_reason = NULL, budget_usd = coalesce(:budget, budget_usd)
-    WHERE id = :id
+    UPDATE batches SET paused_at = NULL, paused_reason = NULL, budget_usd = coalesce(:budget, batches.budget_usd),
+           forgiven_ended = progress.succeeded + progress.failed + progress.rejected,
+           forgiven_failed = progress.failed + progress.rejected
+    FROM batch_progress AS progress WHERE batches.id = :id AND progress.batch_id = batches.id
     """
 )
 
 
 def resume(connection: Connection, batch_id: uuid.UUID, *, budget_usd: Decimal | None) -> None:
-    """With that budget; None keeps the one it has."""
+    """With that budget; None keeps the one it has. Failures are judged anew from here on."""
     connection.execute(_RESUME, {"id": batch_id, "budget": budget_usd})
 
 
 @dataclass(frozen=True, slots=True)
 class Money:
-    """What a batch has used up of its budget, and the most that its next job can cost; None if none waits."""
+    """What a batch has used up of its budget, and the most that its next job can cost; None if none waits.
+
+    What was done before costs nothing.
+    """
 
     used_usd: Decimal
     next_usd: Decimal | None
@@ -70,8 +75,12 @@ class Money:
 _MONEY = text(
     """
     SELECT spent_usd + reserved_usd AS used_usd,
-           (SELECT first.estimate_usd FROM unnest(ARRAY[0, 1, 2]) AS band CROSS JOIN LATERAL (
-                SELECT estimate_usd FROM jobs WHERE state = 'queued' AND priority = band AND lane_id = :id
+           (SELECT CASE WHEN EXISTS (SELECT FROM jobs WHERE content_key = first.content_key AND state = 'succeeded'
+                                       AND (NOT first.is_redo OR batch_id = :id))
+                        THEN 0 ELSE first.estimate_usd END
+            FROM unnest(ARRAY[0, 1, 2]) AS band CROSS JOIN LATERAL (
+                SELECT estimate_usd, content_key, is_redo FROM jobs
+                WHERE state = 'queued' AND priority = band AND lane_id = :id
                 ORDER BY due_at, id LIMIT 1) AS first
             ORDER BY band LIMIT 1) AS next_usd
     FROM batch_progress WHERE batch_id = :id

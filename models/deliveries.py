@@ -19,8 +19,10 @@ class DeliveryView:
     seq: int
     type: str
     endpoint_id: uuid.UUID
+    url: str
     batch_id: uuid.UUID | None
     job_id: uuid.UUID | None
+    schedule_run_id: uuid.UUID | None
     digest_id: uuid.UUID | None
     state: DeliveryState
     tries: int
@@ -41,8 +43,10 @@ class DeliveryView:
             "webhook_id": self.webhook_id,
             "type": self.type,
             "endpoint_id": str(self.endpoint_id),
+            "url": self.url,
             "batch_id": self.batch_id and str(self.batch_id),
             "job_id": self.job_id and str(self.job_id),
+            "schedule_run_id": self.schedule_run_id and str(self.schedule_run_id),
             "state": self.state.value,
             "tries": self.tries,
             "http_status": self.http_status,
@@ -54,8 +58,8 @@ class DeliveryView:
 
 
 _VIEW = """
-    SELECT id, seq, type, endpoint_id, batch_id, job_id, digest_id, state, tries, http_status, error, created_at,
-           due_at, finished_at
+    SELECT id, seq, type, endpoint_id, url, batch_id, job_id, schedule_run_id, digest_id, state, tries, http_status,
+           error, created_at, due_at, finished_at
     FROM deliveries
 """
 # Through the index of each endpoint, or through that of the failed ones.

@@ -23,6 +23,7 @@ class Delivery(Base):
         Index("ix_deliveries_subject", "endpoint_id", "subject_id", "seq", postgresql_where=text("state = 'pending'")),
         Index("ix_deliveries_digest_id", "digest_id", postgresql_where=text("digest_id IS NOT NULL")),
         Index("ix_deliveries_endpoint_id_seq", "endpoint_id", "seq"),
+        Index("ix_deliveries_schedule_run_id", "schedule_run_id", postgresql_where=text("schedule_run_id IS NOT NULL")),
         Index("ix_deliveries_failed", "endpoint_id", "seq", postgresql_where=text("state = 'failed'")),
     )
 
@@ -30,6 +31,7 @@ class Delivery(Base):
     account_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("accounts.id"))
     batch_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("batches.id", ondelete="CASCADE"), index=True)
     job_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), index=True)
+    schedule_run_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("schedule_runs.id", ondelete="CASCADE"))
     subject_id: Mapped[uuid.UUID | None] = mapped_column(Computed("coalesce(job_id, batch_id)", persisted=True))
     seq: Mapped[int] = mapped_column(Identity())  # order of events
     type: Mapped[str]  # `job.succeeded`, `batch.completed`, …

@@ -11,11 +11,13 @@ from models.moments import written
 from models.outbox import ClaimedDelivery
 from models.progress import BatchView, read_batches_async
 from models.results import OUTPUTS_OF_JOB
+from models.run_views import RunView, read_runs_async
 from models.states import BATCH_OUTCOMES, BatchStatus, JobState
 
 JOB_EVENTS = tuple(f"job.{state}" for state in JobState if state.is_final and state is not JobState.SKIPPED)
 BATCH_EVENTS = ("batch.started", f"batch.{BatchStatus.PAUSED}", *(f"batch.{status}" for status in BATCH_OUTCOMES))
-EVENT_TYPES = JOB_EVENTS + BATCH_EVENTS  # what an endpoint may ask for
+SCHEDULE_EVENTS = ("schedule.finished",)
+EVENT_TYPES = JOB_EVENTS + BATCH_EVENTS + SCHEDULE_EVENTS  # what an endpoint may ask for
 PING = "webhook.ping"
 DIGEST = "job.digest"
 Events = dict[uuid.UUID, dict[str, Any]]  # the `data` member by delivery
@@ -32,21 +34,28 @@ _JOBS = text(
 
 
 async def read_events(connection: AsyncConnection, deliveries: Sequence[ClaimedDelivery]) -> Events:
-    """What each tells: a job with its outputs, or a batch as the HTTP API shows it. Plain JSON values."""
+    """What each tells: a job with its outputs, a batch as the HTTP API shows it, or a schedule's run. Plain JSON."""
     jobs = await _read_jobs(connection, {each.job_id for each in deliveries if each.job_id})
     wanted = {each.batch_id for each in deliveries if each.batch_id and not each.job_id}
     batches = await read_batches_async(connection, list(wanted)) if wanted else {}
-    return {each.id: _data(each, jobs, batches) for each in deliveries}
+    runs = await _read_runs(connection, {each.schedule_run_id for each in deliveries if each.schedule_run_id})
+    return {each.id: _data(each, jobs, batches, runs) for each in deliveries}
 
 
 def _data(
-    delivery: ClaimedDelivery, jobs: Mapping[uuid.UUID, dict[str, Any]], batches: Mapping[uuid.UUID, BatchView]
+    delivery: ClaimedDelivery,
+    jobs: Mapping[uuid.UUID, dict[str, Any]],
+    batches: Mapping[uuid.UUID, BatchView],
+    runs: Mapping[uuid.UUID, RunView],
 ) -> dict[str, Any]:
     if delivery.job_id:
         return jobs.get(delivery.job_id) or {"id": str(delivery.job_id)}  # deleted a moment ago
     if delivery.batch_id:
         batch = batches.get(delivery.batch_id)
         return batch.as_json() if batch else {"id": str(delivery.batch_id)}
+    if delivery.schedule_run_id:
+        run = runs.get(delivery.schedule_run_id)
+        return run.as_json() if run else {"id": str(delivery.schedule_run_id)}
     return {"endpoint_id": str(delivery.endpoint_id)}  # of a ping
 
 
@@ -55,6 +64,10 @@ async def _read_jobs(connection: AsyncConnection, ids: set[uuid.UUID]) -> dict[u
         return {}
     rows = (await connection.execute(_JOBS, {"ids": list(ids)})).mappings()
     return {row["id"]: _job(row) for row in rows}
+
+
+async def _read_runs(connection: AsyncConnection, ids: set[uuid.UUID]) -> dict[uuid.UUID, RunView]:
+    return await read_runs_async(connection, ids) if ids else {}
 
 
 def _job(row: RowMapping) -> dict[str, Any]:

@@ -107,11 +107,13 @@ def supersede(
 
 _INSERT = text(
     f"""
-    INSERT INTO jobs (id, account_id, batch_id, custom_id, idempotency_key, operation, params, output, source, priority,
-                      webhook_url, metadata, estimate_usd, generation, retry_of, state, client_request_id,
-                      requested_at, accepted_at, remote_job_id, poll_url, due_at)
+    INSERT INTO jobs (id, account_id, batch_id, custom_id, idempotency_key, operation, params, output, source,
+                      content_key, is_redo, admitted_at, priority, webhook_url, metadata, estimate_usd, generation,
+                      retry_of, state, client_request_id, requested_at, accepted_at, remote_job_id, poll_url, due_at)
     SELECT next.id, old.account_id, old.batch_id, old.custom_id, next.idempotency_key, old.operation, old.params,
-           old.output, old.source, old.priority, old.webhook_url, old.metadata, old.estimate_usd, old.generation + 1,
+           old.output, old.source, old.content_key, old.is_redo,
+           CASE WHEN next.fate <> '{Fate.FRESH}' THEN old.admitted_at END,
+           old.priority, old.webhook_url, old.metadata, old.estimate_usd, old.generation + 1,
            old.id, CASE next.fate WHEN '{Fate.FRESH}' THEN 'queued' WHEN '{Fate.COLLECT}' THEN 'running'
                                   ELSE 'submitting' END,
            CASE WHEN next.fate = '{Fate.FRESH}' THEN replace(next.id::text, '-', '') ELSE old.client_request_id END,
@@ -136,11 +138,21 @@ def insert_generations(connection: Connection, generations: Sequence[tuple[uuid.
     connection.execute(_INSERT, {"generations": rows})
 
 
-_REOPEN = text("UPDATE batches SET outcome = NULL, finished_at = NULL WHERE id = :id AND finished_at IS NOT NULL")
+_REOPEN = text(
+    """
+    UPDATE batches SET outcome = NULL, finished_at = NULL, deadline = CASE WHEN deadline > now() THEN deadline END,
+           forgiven_ended = progress.succeeded + progress.failed + progress.rejected,
+           forgiven_failed = progress.failed + progress.rejected
+    FROM batch_progress AS progress WHERE batches.id = :id AND progress.batch_id = batches.id
+    """
+)
 
 
 def reopen(connection: Connection, batch_id: uuid.UUID) -> None:
-    """A batch that had ended runs again, and ends anew; no job can join it."""
+    """A batch that had ended runs again, and ends anew; no job can join it. Its failures are judged anew from here on.
+
+    A deadline that has passed holds no more: whoever retries after it means it.
+    """
     connection.execute(_REOPEN, {"id": batch_id})
 
 

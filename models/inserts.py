@@ -3,7 +3,6 @@
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, text
@@ -24,29 +23,41 @@ class BatchRef:
     is_open: bool  # jobs may still join
 
 
+# The newest job that did the same; its outputs are those of the new one. A redo counts only what its own batch did.
+_DONE = """
+    LEFT JOIN LATERAL (
+        SELECT id FROM jobs WHERE content_key = j.content_key AND state = 'succeeded'
+          AND (NOT coalesce(j.is_redo, false) OR batch_id = {batch_id}) AND {is_wanted}
+        ORDER BY id DESC LIMIT 1
+    ) AS done ON true
+"""
+
 _INSERT = text(
-    """
+    f"""
     INSERT INTO jobs (id, account_id, batch_id, custom_id, idempotency_key, operation, params, output, source,
-                      priority, webhook_url, metadata, client_request_id, estimate_usd, expires_at, state, due_at,
-                      error_code, error_message, finished_at)
-    SELECT id, account_id, batch_id, custom_id, idempotency_key, operation, params, output, source,
-           priority, webhook_url, metadata, client_request_id, estimate_usd, expires_at, state,
-           CASE WHEN state = 'queued' THEN coalesce(not_before, now()) END,
-           error_code, error_message, CASE WHEN state <> 'queued' THEN now() END
+                      content_key, is_redo, same_as, priority, webhook_url, metadata, client_request_id, estimate_usd,
+                      expires_at, state, due_at, error_code, error_message, finished_at)
+    SELECT j.id, account_id, j.batch_id, custom_id, idempotency_key, operation, params, output, source,
+           j.content_key, coalesce(j.is_redo, false), done.id, priority, webhook_url, metadata, client_request_id,
+           CASE WHEN done.id IS NULL THEN estimate_usd ELSE 0 END, expires_at,
+           CASE WHEN done.id IS NULL THEN j.state ELSE 'skipped' END,
+           CASE WHEN j.state = 'queued' AND done.id IS NULL THEN coalesce(not_before, now()) END,
+           error_code, error_message, CASE WHEN j.state <> 'queued' OR done.id IS NOT NULL THEN now() END
     FROM jsonb_to_recordset(:jobs) AS j (
         id uuid, account_id uuid, batch_id uuid, custom_id text, idempotency_key text, operation text, params jsonb,
-        output text, source jsonb, priority int, webhook_url text, metadata jsonb, client_request_id text,
-        estimate_usd numeric, expires_at timestamptz, not_before timestamptz, state text, error_code text,
-        error_message text)
+        output text, source jsonb, content_key text, is_redo boolean, priority int, webhook_url text, metadata jsonb,
+        client_request_id text, estimate_usd numeric, expires_at timestamptz, not_before timestamptz, state text,
+        error_code text, error_message text)
+    {_DONE.format(batch_id="j.batch_id", is_wanted="j.state = 'queued'")}
     ON CONFLICT DO NOTHING
-    RETURNING id
+    RETURNING id, state
     """
 ).bindparams(bindparam("jobs", type_=JSONB))
 
 
-def insert_jobs(connection: Connection, jobs: Sequence[Mapping[str, Any]]) -> set[uuid.UUID]:
-    """Insert rows of plain JSON values; the ids of those whose custom_id and idempotency_key were new."""
-    return set(connection.execute(_INSERT, {"jobs": list(jobs)}).scalars())
+def insert_jobs(connection: Connection, jobs: Sequence[Mapping[str, Any]]) -> dict[uuid.UUID, str]:
+    """Insert rows of plain JSON values; id and state of those whose custom_id and idempotency_key were new."""
+    return {row.id: row.state for row in connection.execute(_INSERT, {"jobs": list(jobs)})}
 
 
 _EXISTING = text(
@@ -69,15 +80,21 @@ def existing_jobs(connection: Connection, jobs: Sequence[Mapping[str, Any]]) -> 
 
 # Rows of one batch as text that is passed on as it is; what they all share is bound once.
 _INSERT_READY = text(
-    """
-    INSERT INTO jobs (id, account_id, batch_id, custom_id, idempotency_key, operation, params, output, priority,
-                      webhook_url, metadata, client_request_id, estimate_usd, expires_at, due_at)
-    SELECT id, :account_id, :batch_id, custom_id, idempotency_key, operation, params, coalesce(output, :output),
-           coalesce(priority, :priority), webhook_url, coalesce(metadata, '{}'), replace(id::text, '-', ''),
-           estimate_usd, expires_at, coalesce(not_before, now())
+    f"""
+    INSERT INTO jobs (id, account_id, batch_id, custom_id, idempotency_key, operation, params, output, content_key,
+                      is_redo, same_as, priority, webhook_url, metadata, client_request_id, estimate_usd, expires_at,
+                      state, due_at, finished_at)
+    SELECT j.id, :account_id, :batch_id, custom_id, idempotency_key, operation, params, coalesce(output, :output),
+           j.content_key, coalesce(j.is_redo, false), done.id, coalesce(priority, :priority), webhook_url,
+           coalesce(metadata, '{{}}'), replace(j.id::text, '-', ''),
+           CASE WHEN done.id IS NULL THEN estimate_usd ELSE 0 END, expires_at,
+           CASE WHEN done.id IS NULL THEN 'queued' ELSE 'skipped' END,
+           CASE WHEN done.id IS NULL THEN coalesce(not_before, now()) END, CASE WHEN done.id IS NOT NULL THEN now() END
     FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS j (
-        id uuid, custom_id text, idempotency_key text, operation text, params jsonb, output text, priority int,
-        webhook_url text, metadata jsonb, estimate_usd numeric, expires_at timestamptz, not_before timestamptz)
+        id uuid, custom_id text, idempotency_key text, operation text, params jsonb, output text, content_key text,
+        is_redo boolean, priority int, webhook_url text, metadata jsonb, estimate_usd numeric, expires_at timestamptz,
+        not_before timestamptz)
+    {_DONE.format(batch_id=":batch_id", is_wanted="true")}
     ON CONFLICT DO NOTHING
     """
 )
@@ -121,44 +138,31 @@ def left_out(connection: Connection, batch: BatchRef, rows: str) -> list[LeftOut
 
 _REF = "id, account_id, name, slug, priority, closes_at IS NULL OR closes_at > now() AS is_open"
 
-_OPEN = text(
-    f"""
-    INSERT INTO batches (id, account_id, name, slug, priority, budget_usd, webhook_url, webhook_events, webhook_digest,
-                         metadata)
-    VALUES (:id, :account_id, :name, :slug, :priority, :budget_usd, :webhook_url, :webhook_events, :webhook_digest,
-            :metadata)
-    RETURNING {_REF}
-    """
-).bindparams(bindparam("webhook_events", type_=JSONB), bindparam("metadata", type_=JSONB))
+_FIELDS = (
+    "id",
+    "account_id",
+    "name",
+    "slug",
+    "priority",
+    "budget_usd",
+    "admission_window",
+    "deadline",
+    "max_failure_rate",
+    "run_key",
+    "schedule_id",
+    "webhook_url",
+    "webhook_events",
+    "webhook_digest",
+    "metadata",
+)
+_OPEN = text(f"INSERT INTO batches ({', '.join(_FIELDS)}) VALUES (:{', :'.join(_FIELDS)}) RETURNING {_REF}").bindparams(
+    bindparam("webhook_events", type_=JSONB), bindparam("metadata", type_=JSONB)
+)
 
 
-def insert_batch(
-    connection: Connection,
-    *,
-    batch_id: uuid.UUID,
-    account_id: uuid.UUID,
-    name: str,
-    slug: str,
-    priority: int,
-    budget_usd: Decimal | None,
-    webhook_url: str | None,
-    webhook_events: Sequence[str],
-    webhook_digest: bool,
-    metadata: Mapping[str, str],
-) -> BatchRef:
-    values = {
-        "id": batch_id,
-        "account_id": account_id,
-        "name": name,
-        "slug": slug,
-        "priority": priority,
-        "budget_usd": budget_usd,
-        "webhook_url": webhook_url,
-        "webhook_events": list(webhook_events),
-        "webhook_digest": webhook_digest,
-        "metadata": dict(metadata),
-    }
-    return BatchRef(**connection.execute(_OPEN, values).mappings().one())
+def insert_batch(connection: Connection, fields: Mapping[str, Any]) -> BatchRef:
+    """With every field of `models.batch.Batch` that its maker says."""
+    return BatchRef(**connection.execute(_OPEN, fields).mappings().one())
 
 
 _GET = text(f"SELECT {_REF} FROM batches WHERE id = :id")

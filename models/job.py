@@ -57,6 +57,15 @@ class Job(Base):
         Index("ix_jobs_batch_id_id", "batch_id", "id"),
         Index("ix_jobs_remote_job_id", "remote_job_id", postgresql_where=text("state = 'running'")),
         Index("ix_jobs_retry_of", "retry_of", postgresql_where=text("retry_of IS NOT NULL")),
+        Index(
+            "ix_jobs_content",
+            "content_key",
+            "state",
+            postgresql_where=text(
+                "state IN ('submitting', 'running', 'storing', 'succeeded') AND content_key IS NOT NULL"
+            ),
+        ),
+        Index("ix_jobs_same_as", "same_as", postgresql_where=text("same_as IS NOT NULL")),
     )
 
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=new_id)
@@ -70,6 +79,10 @@ class Job(Base):
     params: Mapped[dict[str, Any]]
     output: Mapped[str]  # `s3://bucket/prefix/template`
     source: Mapped[dict[str, Any] | None]  # where uploaded bytes came from: path, bytes, sha256
+    # what is done, to which bytes, in one SHA-256 (producer/content.py); null: never taken for done before
+    content_key: Mapped[str | None]
+    is_redo: Mapped[bool] = mapped_column(server_default=text("false"))  # done anew, whatever other batches did
+    same_as: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("jobs.id"))  # whose outputs a skipped job has
     priority: Mapped[int] = mapped_column(SmallInteger, default=Priority.NORMAL)
     webhook_url: Mapped[str | None]
     labels: Mapped[dict[str, str]] = mapped_column("metadata", default=dict, server_default=text("'{}'"))
@@ -85,6 +98,7 @@ class Job(Base):
     retry_of: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("jobs.id"))  # the generation before
     superseded_at: Mapped[datetime | None]  # a later generation counts for the batch now; only what it cost still does
 
+    admitted_at: Mapped[datetime | None]  # the day whose money it spends; kept by generations that go on with a charge
     client_request_id: Mapped[str]  # Phota returns the same job for it and charges once
     requested_at: Mapped[datetime | None]  # first call that may have been charged; null while certain that none was
     accepted_at: Mapped[datetime | None]  # Phota answered with `remote_job_id`

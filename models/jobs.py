@@ -15,7 +15,7 @@ from models.states import JobState, Priority
 _JOB = f"""
     SELECT job.id, job.batch_id, job.custom_id, job.operation, job.params, job.state, job.priority, job.generation,
            job.retry_of, job.metadata, job.source, job.cost_usd, job.estimate_usd, job.known_subjects,
-           job.error_code, job.error_message, job.created_at, job.finished_at,
+           job.same_as, job.error_code, job.error_message, job.created_at, job.finished_at,
            (SELECT next.id FROM jobs AS next WHERE next.retry_of = job.id LIMIT 1) AS superseded_by,
            {OUTPUTS_OF_JOB} AS outputs
 """
@@ -46,6 +46,7 @@ class JobView:
     cost_usd: Decimal | None
     estimate_usd: Decimal
     known_subjects: dict[str, int] | None
+    same_as: uuid.UUID | None
     error_code: str | None
     error_message: str | None
     created_at: datetime
@@ -71,6 +72,7 @@ class JobView:
             "cost_usd": None if self.cost_usd is None else float(self.cost_usd),
             "estimate_usd": float(self.estimate_usd),
             "known_subjects": self.known_subjects or {},
+            "same_as": _text(self.same_as),
             "error": self._error(),
             "outputs": self.outputs,
             "created_at": written(self.created_at),
@@ -118,6 +120,20 @@ def list_jobs(
     """Those that count for the batch, in order of id, which is that of their making; without attempts."""
     wanted = {"batch": batch_id, "account": account_id, "state": state, "code": code, "limit": limit, "after": after}
     return [_view(row) for row in connection.execute(_LIST, wanted).mappings()]
+
+
+_LONE = text(
+    f"""
+    {_JOB} FROM jobs AS job
+    WHERE job.batch_id IS NULL AND job.account_id = :account AND job.superseded_at IS NULL
+    ORDER BY job.id DESC LIMIT :limit
+    """
+)
+
+
+def list_lone_jobs(connection: Connection, account_id: uuid.UUID, *, limit: int) -> list[JobView]:
+    """Those of no batch, the newest first; without attempts."""
+    return [_view(row) for row in connection.execute(_LONE, {"account": account_id, "limit": limit}).mappings()]
 
 
 def _view(row: RowMapping) -> JobView:

@@ -35,6 +35,7 @@ class ClaimedDelivery:
     job_id: uuid.UUID | None
     endpoint_id: uuid.UUID
     digest_id: uuid.UUID | None
+    schedule_run_id: uuid.UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,9 @@ _LOOK = text(
     SELECT id, is_digest, digest_id, earlier_due_at IS NULL AS is_free FROM judged ORDER BY due_at, seq
     """
 )
-_CLAIMED = "RETURNING id, version, tries, type, created_at, seq, batch_id, job_id, endpoint_id, digest_id"
+_CLAIMED = """
+    RETURNING id, version, tries, type, created_at, seq, batch_id, job_id, endpoint_id, digest_id, schedule_run_id
+"""
 _CLAIM = text(
     f"UPDATE deliveries SET hold = 'held', version = version + 1 WHERE id = ANY(:ids) AND state = 'pending' {_CLAIMED}"
 )

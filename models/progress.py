@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -10,15 +10,48 @@ from typing import Any
 from sqlalchemy import Connection, RowMapping, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from models.health import UPSTREAM
 from models.moments import written
-from models.states import BatchStatus, JobState
+from models.money import USED
+from models.outlook import Forecast, Standing, Waiting, fleet_pace, forecast, waiting
+from models.states import WORKING_STATES, BatchStatus, JobState
+from models.windows import parsed
 
 _STATES = ", ".join(f"progress.{state}" for state in JobState)
+# Jobs a second by the minutes in which some ended: whole ones, without the first and the present one.
+_PACE = """
+    SELECT sum(jobs) / (60.0 * count(*)) AS jobs_per_s FROM (
+        SELECT jobs FROM batch_minutes
+        WHERE batch_id = batch.id AND minute < date_trunc('minute', now())
+          AND minute > (SELECT min(minute) FROM batch_minutes WHERE batch_id = batch.id)
+        ORDER BY minute DESC LIMIT 15) AS whole
+"""
+# Of the bands of priority the first that has a job, as the index of admission has them.
+_NEXT = """
+    SELECT first.operation, first.estimate_usd FROM unnest(ARRAY[0, 1, 2]) AS band CROSS JOIN LATERAL (
+        SELECT operation, estimate_usd FROM jobs WHERE state = 'queued' AND priority = band AND lane_id = batch.id
+        ORDER BY due_at, id LIMIT 1) AS first
+    ORDER BY band LIMIT 1
+"""
+_MONEY = f"""
+    SELECT account.time_zone, account.budget_day_usd - used.day_usd AS left_day_usd,
+           account.budget_month_usd - used.month_usd AS left_month_usd
+    FROM accounts AS account CROSS JOIN LATERAL ({USED}) AS used
+    WHERE account.id = batch.account_id AND coalesce(account.budget_day_usd, account.budget_month_usd) IS NOT NULL
+"""
+# What is only of interest while it runs is only looked for then.
 _BATCH = f"""
     SELECT batch.id, batch.account_id, batch.name, batch.slug, batch.status, batch.paused_reason, batch.budget_usd,
+           batch.admission_window, batch.deadline, batch.max_failure_rate,
            batch.created_at, batch.started_at, batch.finished_at, batch.cancelled_at, batch.metadata, now() AS now,
-           progress.total, progress.estimated_usd, progress.reserved_usd, progress.spent_usd, {_STATES}
+           progress.total, progress.estimated_usd, progress.reserved_usd, progress.spent_usd, {_STATES},
+           pace.jobs_per_s, next.operation, next.estimate_usd AS next_usd, money.time_zone, money.left_day_usd,
+           money.left_month_usd, upstream.in_flight_limit, upstream.latency_s
     FROM batches AS batch JOIN batch_progress AS progress ON progress.batch_id = batch.id
+    LEFT JOIN LATERAL ({_PACE}) AS pace ON batch.finished_at IS NULL
+    LEFT JOIN LATERAL ({_NEXT}) AS next ON batch.finished_at IS NULL
+    LEFT JOIN LATERAL ({_MONEY}) AS money ON batch.finished_at IS NULL
+    LEFT JOIN upstreams AS upstream ON upstream.name = '{UPSTREAM}'
 """
 _ERRORS = """
     SELECT error_code AS code, max(error_message) AS message, count(*) AS count FROM jobs
@@ -31,7 +64,11 @@ _READ_ERRORS = text(_ERRORS)
 
 @dataclass(frozen=True, slots=True)
 class BatchView:
-    """Numbers of one snapshot: `counts` add up to `counts["total"]`. Money in USD."""
+    """Numbers of one snapshot: `counts` add up to `counts["total"]`. Money in USD.
+
+    `window` as `models.windows.Window` spells it. `forecast` is None once it has ended, `waiting` unless a window or
+    its account's budget alone keeps it from going on.
+    """
 
     id: uuid.UUID
     name: str
@@ -43,12 +80,20 @@ class BatchView:
     reserved_usd: Decimal
     spent_usd: Decimal
     budget_usd: Decimal | None
-    eta: datetime | None
+    window: str | None
+    deadline: datetime | None
+    max_failure_rate: float | None
+    forecast: Forecast | None
+    waiting: Waiting | None
     errors: list[dict[str, Any]]
     metadata: dict[str, str]
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+
+    @property
+    def eta(self) -> datetime | None:
+        return None if self.forecast is None else self.forecast.finishes_at
 
     @property
     def unfinished(self) -> int:
@@ -72,7 +117,13 @@ class BatchView:
                 "spent": float(self.spent_usd),
             },
             "budget_usd": None if self.budget_usd is None else float(self.budget_usd),
+            "window": self.window,
+            "deadline": written(self.deadline),
+            "max_failure_rate": self.max_failure_rate,
+            "waiting_for": self.waiting and self.waiting.reason.value,
+            "waits_until": self.waiting and written(self.waiting.until),
             "eta": written(self.eta),
+            "forecast": self.forecast and self.forecast.as_json(),
             "errors": self.errors,
             "metadata": self.metadata,
             "created_at": written(self.created_at),
@@ -176,14 +227,18 @@ def count_lone_jobs(connection: Connection, account_id: uuid.UUID) -> dict[str, 
 
 def _view(row: RowMapping, errors: list[dict[str, Any]]) -> BatchView:
     counts = {state.value: int(row[state.value]) for state in JobState}
-    view = BatchView(
+    status = BatchStatus(row["status"])
+    standing = None if status.is_final else _standing(row, counts)
+    waits = None if standing is None else waiting(standing)
+    return BatchView(
         counts={**counts, "total": int(row["total"])},
-        eta=None,
+        window=row["admission_window"],
+        forecast=None if standing is None else forecast(standing, waits),
+        waiting=waits,
         errors=errors,
-        status=BatchStatus(row["status"]),
+        status=status,
         **{name: row[name] for name in _PLAIN},
     )
-    return view if view.status.is_final else _with_eta(view, row["now"])
 
 
 _PLAIN = (
@@ -195,6 +250,8 @@ _PLAIN = (
     "reserved_usd",
     "spent_usd",
     "budget_usd",
+    "deadline",
+    "max_failure_rate",
     "metadata",
     "created_at",
     "started_at",
@@ -202,9 +259,29 @@ _PLAIN = (
 )
 
 
-def _with_eta(view: BatchView, now: datetime) -> BatchView:
-    """At the mean pace so far; unknown until a job has finished."""
-    if view.started_at is None or not view.finished or view.paused_reason:
-        return view
-    pace = (now - view.started_at) / view.finished
-    return replace(view, eta=now + pace * view.unfinished)
+def _standing(row: RowMapping, counts: dict[str, int]) -> Standing:
+    return Standing(
+        now=row["now"],
+        queued=0 if row["cancelled_at"] else counts[JobState.QUEUED],
+        in_flight=sum(counts[state] for state in WORKING_STATES),
+        is_paused=row["paused_reason"] is not None,
+        window=row["admission_window"] and parsed(row["admission_window"]),
+        deadline=row["deadline"],
+        jobs_per_s=_pace(row, counts),
+        latency_s=row["latency_s"] or {},
+        operation=row["operation"],
+        next_usd=row["next_usd"],
+        left_day_usd=row["left_day_usd"],
+        left_month_usd=row["left_month_usd"],
+        time_zone=row["time_zone"] or "UTC",
+    )
+
+
+def _pace(row: RowMapping, counts: dict[str, int]) -> float | None:
+    """As measured of late, else on the whole, else what the fleet can do before any of its jobs has ended."""
+    if row["jobs_per_s"]:
+        return float(row["jobs_per_s"])
+    ended = counts[JobState.SUCCEEDED] + counts[JobState.FAILED]
+    if ended and row["started_at"] is not None and row["now"] > row["started_at"]:
+        return float(ended / (row["now"] - row["started_at"]).total_seconds())
+    return fleet_pace(row["in_flight_limit"] or 0.0, row["latency_s"] or {})

@@ -18,7 +18,7 @@ OUTPUTS_OF_JOB = """
     coalesce((SELECT json_agg(json_build_object(
         'index', index, 'bucket', bucket, 'key', key, 'content_type', content_type, 'bytes', bytes,
         'sha256', sha256, 'width', width, 'height', height) ORDER BY index)
-        FROM outputs WHERE outputs.job_id = job.id), '[]')
+        FROM outputs WHERE outputs.job_id = coalesce(job.same_as, job.id)), '[]')
 """
 _JOBS = text(
     f"""

@@ -8,6 +8,8 @@ from sqlalchemy import Connection, text
 from models.states import FINAL_STATES, JobState
 
 _GOOD = "progress.succeeded + progress.skipped"
+_BAD = "progress.failed + progress.rejected"
+_ENDED = f"(progress.succeeded + {_BAD})"
 _FINAL = " + ".join(f"progress.{state}" for state in FINAL_STATES)
 _UNFINAL = " + ".join(f"progress.{state}" for state in JobState if not state.is_final)
 
@@ -15,6 +17,12 @@ _FOLD = text(
     """
     WITH taken AS (
         DELETE FROM batch_deltas WHERE id IN (SELECT id FROM batch_deltas ORDER BY id LIMIT 10000) RETURNING *
+    ), paced AS (
+        INSERT INTO batch_minutes AS paced (batch_id, minute, jobs)
+        SELECT batch_id, date_trunc('minute', now()), sum(jobs) FROM taken
+        WHERE state IN ('succeeded', 'failed') AND EXISTS (SELECT FROM batches WHERE id = taken.batch_id)
+        GROUP BY batch_id HAVING sum(jobs) > 0
+        ON CONFLICT (batch_id, minute) DO UPDATE SET jobs = paced.jobs + excluded.jobs
     )
     INSERT INTO batch_counts AS counted (batch_id, state, jobs, estimate_usd, cost_usd)
     SELECT batch_id, state, sum(jobs), sum(estimate_usd), sum(cost_usd) FROM taken GROUP BY batch_id, state
@@ -55,6 +63,24 @@ def start(connection: Connection, batches: Iterable[uuid.UUID]) -> None:
     connection.execute(_START, {"ids": list(batches)})
 
 
+_JUDGED = 20  # jobs that end before a batch's failures are judged
+_PAUSE_FAILING = text(
+    f"""
+    UPDATE batches SET paused_at = now(), paused_reason = 'failure_rate' FROM batch_progress AS progress
+    WHERE batches.id IN (SELECT id FROM batches WHERE id = ANY(:ids) AND max_failure_rate IS NOT NULL
+                         AND paused_at IS NULL AND cancelled_at IS NULL AND finished_at IS NULL FOR UPDATE SKIP LOCKED)
+      AND progress.batch_id = batches.id AND progress.queued > 0
+      AND {_ENDED} - forgiven_ended >= {_JUDGED}
+      AND {_BAD} - forgiven_failed > max_failure_rate * ({_ENDED} - forgiven_ended)
+    """
+)
+
+
+def pause_failing(connection: Connection, batches: Iterable[uuid.UUID]) -> None:
+    """Pause those of which more failed than they may, counted since they were last resumed."""
+    connection.execute(_PAUSE_FAILING, {"ids": list(batches)})
+
+
 # Locked in a statement of its own: what a retry or a producer committed until then is counted in the next one.
 _LOCK = text("SELECT id FROM batches WHERE id = ANY(:ids) AND finished_at IS NULL FOR NO KEY UPDATE SKIP LOCKED")
 _SETTLE = text(
@@ -68,11 +94,14 @@ _SETTLE = text(
     FROM batch_progress AS progress
     WHERE batches.id = ANY(:ids) AND progress.batch_id = batches.id AND batches.finished_at IS NULL
       AND batches.closes_at <= now() AND {_UNFINAL} = 0 AND {_FINAL} = progress.total
+    RETURNING batches.id
     """
 )
+_FORGET_PACE = text("DELETE FROM batch_minutes WHERE batch_id = ANY(:ids)")
 
 
 def settle(connection: Connection, batches: Iterable[uuid.UUID]) -> None:
     """Give those an outcome whose jobs are all final; a trigger writes the event."""
     locked = connection.execute(_LOCK, {"ids": list(batches)}).scalars().all()
-    connection.execute(_SETTLE, {"ids": locked})
+    settled = connection.execute(_SETTLE, {"ids": locked}).scalars().all()
+    connection.execute(_FORGET_PACE, {"ids": settled})

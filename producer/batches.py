@@ -14,6 +14,7 @@ import uuid
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import ROUND_CEILING, Decimal
 
 from sqlalchemy import Connection
@@ -25,6 +26,7 @@ from models.controls import HeldBatch, Money
 from models.dispatch import notify
 from models.generations import Choice, Fate, Superseded
 from models.inserts import BatchRef
+from models.windows import Window
 from producer.ownership import Room
 
 LINGER_S = 60.0  # a batch joined by name closes when nothing has joined it for so long
@@ -66,37 +68,65 @@ class BudgetReached(BatchError):
         self.next_usd = next_usd
 
 
+@dataclass(frozen=True, slots=True)
+class BatchLimits:
+    """What holds a batch back; None of each: nothing does. Raise ValueError for a limit that is none.
+
+    `budget_usd`: it pauses before it could cost more. `window`: nothing begins outside it. `deadline`, aware: what
+    waits then expires. `max_failure_rate`, 0 to 1: beyond it, judged from 20 jobs on, the batch pauses.
+    """
+
+    budget_usd: Decimal | None = None
+    window: Window | None = None
+    deadline: datetime | None = None
+    max_failure_rate: float | None = None
+
+    def __post_init__(self) -> None:
+        check_budget(self.budget_usd)
+        if self.deadline is not None and self.deadline.tzinfo is None:
+            raise ValueError("deadline must have a time zone")
+        if self.max_failure_rate is not None and not 0 <= self.max_failure_rate <= 1:
+            raise ValueError(f"max_failure_rate must be between 0 and 1, not {self.max_failure_rate:g}")
+
+
 def open_batch(
     connection: Connection,
     name: str,
     *,
     account_id: uuid.UUID = DEFAULT_ACCOUNT,
     priority: Priority = Priority.NORMAL,
-    budget_usd: Decimal | None = None,
+    limits: BatchLimits | None = None,
     webhook_url: str | None = None,
     webhook_events: Sequence[str] = (),
     webhook_digest: bool = False,
     metadata: Mapping[str, str] | None = None,
+    run_key: str | None = None,
+    schedule_id: uuid.UUID | None = None,
 ) -> BatchRef:
     """A new batch; jobs join it until `close_batch`. Names may repeat, ids and slugs do not.
 
-    Raise ValueError for a budget that is none.
+    `run_key`: of the command that makes it, which goes on with it when it is given again.
     """
-    _check_budget(budget_usd)
+    limits = limits or BatchLimits()
     batch_id = new_id()
-    return inserts.insert_batch(
-        connection,
-        batch_id=batch_id,
-        account_id=account_id,
-        name=name,
-        slug=_slug(name, batch_id),
-        priority=priority,
-        budget_usd=budget_usd,
-        webhook_url=webhook_url,
-        webhook_events=webhook_events,
-        webhook_digest=webhook_digest,
-        metadata=metadata or {},
-    )
+    fields = {
+        "id": batch_id,
+        "account_id": account_id,
+        "name": name,
+        "slug": _slug(name, batch_id),
+        "priority": priority,
+        "budget_usd": limits.budget_usd,
+        "admission_window": None if limits.window is None else str(limits.window),
+        "deadline": limits.deadline,
+        "max_failure_rate": limits.max_failure_rate,
+        "run_key": run_key,
+        "schedule_id": schedule_id,
+        "webhook_url": webhook_url,
+        "webhook_events": list(webhook_events),
+        "webhook_digest": webhook_digest,
+        "metadata": dict(metadata or {}),
+    }
+    return inserts.insert_batch(connection, fields)
 
 
 def join_batch(connection: Connection, name: str, *, account_id: uuid.UUID = DEFAULT_ACCOUNT) -> BatchRef:
@@ -133,7 +163,7 @@ def resume_batch(connection: Connection, batch_id: uuid.UUID, *, budget_usd: Dec
     Raise BudgetReached if it was paused for its budget and that does not cover its next job; ValueError for a budget
     that is none; NoSuchBatch, BatchFinished, BatchCancelled.
     """
-    _check_budget(budget_usd)
+    check_budget(budget_usd)
     batch = _going(_held(connection, batch_id))
     budget = batch.budget_usd if budget_usd is None else budget_usd
     if batch.paused_reason == "budget" and budget is not None:
@@ -241,7 +271,8 @@ def _check_covered(budget_usd: Decimal, money: Money) -> None:
         raise BudgetReached(budget_usd=budget_usd, used_usd=money.used_usd, next_usd=money.next_usd)
 
 
-def _check_budget(budget_usd: Decimal | None) -> None:
+def check_budget(budget_usd: Decimal | None) -> None:
+    """Raise ValueError for a sum that is no budget."""
     if budget_usd is None:
         return
     if not (budget_usd.is_finite() and 0 <= budget_usd < 100_000_000 and budget_usd == budget_usd.quantize(_SMALLEST)):
@@ -253,7 +284,12 @@ def _cents(usd: Decimal) -> Decimal:
     return usd.quantize(Decimal("0.01"), ROUND_CEILING)
 
 
+def slug_start(name: str) -> str:
+    """What the slugs of all batches of that name begin with."""
+    words = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")[:80] or "batch"
+    return f"{words}-"
+
+
 def _slug(name: str, batch_id: uuid.UUID) -> str:
     """Fit for a key and a URL; the random end of the id makes it unique."""
-    words = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")[:80] or "batch"
-    return f"{words}-{batch_id.hex[-8:]}"
+    return slug_start(name) + batch_id.hex[-8:]

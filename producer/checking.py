@@ -6,7 +6,7 @@ from typing import Any
 from clients.phota_requests import InvalidRequest
 from producer.jobs import CheckedJob
 from producer.lines import LineReader
-from producer.manifest import check_line, check_record
+from producer.manifest import Defaults, check_line, check_record, check_row
 from producer.ownership import Owner
 from producer.spool import Spool
 
@@ -18,7 +18,10 @@ class TooManyJobs(Exception):  # noqa: N818 - says what it is
 
 
 class Checker:
-    """`keep` takes the number and the job of each that is valid; `spool` the faults of the others."""
+    """`keep` takes the number and the job of each that is valid; `spool` the faults of the others.
+
+    `defaults`: a job in manifest form, for what a record leaves open (producer/manifest.py).
+    """
 
     def __init__(
         self,
@@ -28,11 +31,13 @@ class Checker:
         allowed_hosts: Sequence[str],
         owner: Owner,
         most: int = MOST_JOBS,
+        defaults: Defaults | None = None,
     ) -> None:
         self._spool = spool
         self._keep = keep
         self._allowed_hosts = tuple(allowed_hosts)
         self._owner = owner
+        self._defaults = defaults
         self._most = most
         self._reader = LineReader()
         self.seen = 0  # jobs, valid or not
@@ -51,13 +56,17 @@ class Checker:
         """The jobs of a JSON body."""
         self._sort(enumerate(records), check_record)
 
+    def take_rows(self, numbered: Iterable[tuple[int, dict[str, Any] | InvalidRequest]]) -> None:
+        """The jobs of a table in manifest form, each with its number, or the reason why a row is none."""
+        self._sort(numbered, check_row)
+
     def _sort(self, numbered: Iterable[tuple[int, Any]], check_one: Callable[..., CheckedJob]) -> None:
         for number, value in numbered:
             self.seen += 1
             if self.seen > self._most:
                 raise TooManyJobs(f"more than {self._most:,} jobs")
             try:
-                job = check_one(value, allowed_hosts=self._allowed_hosts, owner=self._owner)
+                job = check_one(value, allowed_hosts=self._allowed_hosts, owner=self._owner, defaults=self._defaults)
             except InvalidRequest as error:
                 self._spool.refuse(number, error.problems)
             else:

@@ -30,6 +30,7 @@ class Tally:
         self.jobs = 0
         self.low_usd = Decimal(0)
         self.high_usd = Decimal(0)
+        self.operations: set[Operation] = set()
         self._now = datetime.now(UTC)
         self._assumed = 0
         self._enhanced = 0
@@ -40,6 +41,7 @@ class Tally:
         self.jobs += 1
         self.low_usd += job.low_usd
         self.high_usd += job.high_usd
+        self.operations.add(job.params.operation)
         self._assumed += is_assumed(job.params)
         self._enhanced += job.params.operation is Operation.ENHANCE
         self._expired += job.spec.expires_at is not None and job.spec.expires_at <= self._now

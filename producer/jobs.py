@@ -79,7 +79,7 @@ class JobSpec(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class CheckedJob:
-    """A job that may be queued; `source` tells where uploaded bytes came from."""
+    """A job that may be queued; `source` tells where uploaded bytes came from, `content_key` what it does to them."""
 
     spec: JobSpec
     params: Params
@@ -87,6 +87,8 @@ class CheckedJob:
     high_usd: Decimal
     low_usd: Decimal
     source: dict[str, Any] | None = field(default=None)
+    content_key: str | None = None
+    is_redo: bool = False
 
     @property
     def priority(self) -> Priority | None:

@@ -92,6 +92,8 @@ def _row(number: int, job: CheckedJob) -> dict[str, object]:
         "custom_id": spec.custom_id,
         "idempotency_key": spec.idempotency_key,
         "output": job.output,
+        "content_key": job.content_key,
+        "is_redo": job.is_redo or None,
         "priority": job.priority,
         "webhook_url": spec.webhook_url,
         "metadata": spec.metadata or None,

@@ -93,6 +93,8 @@ def insert(
 ) -> list[Submitted]:
     """Queue checked jobs; those whose custom_id or idempotency key is known already are told, not queued again.
 
+    What was done before, by its content, is `skipped` from the start.
+
     `owner`: the account, where the caller has it at hand. Raise InvalidJobs for what the account may not use,
     QueueFull, BatchClosed: then roll back.
     """
@@ -100,7 +102,7 @@ def insert(
     _check_owner(jobs, owner)
     room = Room(connection, owner.account)
     submitted = _insert_rows(connection, [_row(job, batch, owner) for job in jobs], batch)
-    room.take(sum(each.is_new for each in submitted))
+    room.take(sum(each.is_new and not each.state.is_final for each in submitted))
     return submitted
 
 
@@ -168,7 +170,7 @@ def _insert_some(connection: Connection, rows: list[dict[str, Any]]) -> list[Sub
     submitted = []
     for row in rows:
         wanted = uuid.UUID(row["id"])
-        job_id, state = (wanted, row["state"]) if wanted in new else old[wanted]
+        job_id, state = (wanted, new[wanted]) if wanted in new else old[wanted]
         submitted.append(Submitted(job_id, row["custom_id"], JobState(state), wanted in new))
     return submitted
 
@@ -193,6 +195,8 @@ def _row(job: CheckedJob, batch: BatchRef | None, owner: Owner) -> dict[str, Any
         "params": job.params.body(),
         "output": job.output or owner.default_output(in_batch=batch is not None),
         "source": job.source,
+        "content_key": job.content_key,
+        "is_redo": job.is_redo,
         "priority": priority,
         "estimate_usd": str(job.high_usd),
         "state": JobState.QUEUED,

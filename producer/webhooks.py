@@ -15,7 +15,7 @@ from models.endpoints import EndpointView
 from models.events import EVENT_TYPES, PING
 from producer.jobs import webhook_url_fault
 
-EVENTS = ("*", "batch.*", "job.*", *EVENT_TYPES)  # what an endpoint may be registered for
+EVENTS = ("*", "batch.*", "job.*", "schedule.*", *EVENT_TYPES)  # what an endpoint may be registered for
 OVERLAP_S = 24 * 3600.0  # both secrets sign for so long after a change
 
 

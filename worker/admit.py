@@ -2,24 +2,33 @@
 
 import uuid
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
+from datetime import datetime
 from itertools import groupby
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, text
 
 from models import admission
-from models.admission import Lane
+from models.admission import Admission, Fate, Lane
 from models.health import consume_reports, read_upstream, write_upstream
+from models.states import Priority
 from settings import Settings
 from worker import limits
 from worker.fairness import share
+from worker.opening import room_s
 
 _UNSTORED = 4  # times what is in flight may wait to be stored
+_ROUNDS = 50  # of dealing in one tick: what was done before fills no slot, and there may be thousands of it
 
 
-def admit(connection: Connection, settings: Settings) -> list[uuid.UUID]:
-    """Learn what workers reported, then let in what the limit, the gate, pauses and budgets allow."""
-    admission.expire(connection)
+def admit(connection: Connection, settings: Settings, *, now: datetime | None = None) -> list[uuid.UUID]:
+    """Learn what workers reported, then let in what the limit, the gate, pauses, windows and budgets allow.
+
+    `now`: for windows and deadlines; None: the database's clock.
+    """
+    now = now or connection.execute(text("SELECT now()")).scalar_one()
+    admission.expire(connection, now)
     by_lane = admission.in_flight_by_lane(connection)
     in_flight = sum(by_lane.values())
     before = read_upstream(connection)
@@ -31,7 +40,10 @@ def admit(connection: Connection, settings: Settings) -> list[uuid.UUID]:
     lanes = admission.waiting_lanes(connection, by_lane)
     if over := [lane for lane in lanes if lane.is_over]:
         admission.cancel_left(connection, over)
-    admitted = _fill(connection, [lane for lane in lanes if not lane.is_over], slots) if slots else []
+    roomy = [replace(lane, room_s=room_s(lane, now)) for lane in lanes if not lane.is_over]
+    waiting = [lane for lane in roomy if lane.room_s is None or lane.room_s > 0]
+    kept = limits.kept_slots(state, fixed=fixed)
+    admitted = _fill(connection, waiting, slots, state.latency_s, kept=kept) if slots else []
     if admitted:
         state = limits.probing(state)
     if state != before:
@@ -39,31 +51,48 @@ def admit(connection: Connection, settings: Settings) -> list[uuid.UUID]:
     return admitted
 
 
-def _fill(connection: Connection, lanes: list[Lane], slots: int) -> list[uuid.UUID]:
+def _fill(
+    connection: Connection, lanes: list[Lane], slots: int, latency_s: Mapping[str, float], *, kept: int
+) -> list[uuid.UUID]:
+    """`kept`: of the slots, how many are for interactive jobs alone."""
     admitted: list[uuid.UUID] = []
-    paid: set[uuid.UUID] = set()  # lanes whose money this tick has touched: what is left is read at the next
-    for _, band in groupby(lanes, key=lambda lane: lane.priority):
-        open_lanes = [lane for lane in band if lane.lane_id not in paid]
-        admitted += _fill_band(connection, open_lanes, slots - len(admitted))
-        paid |= {lane.lane_id for lane in open_lanes if lane.money_usd is not None}
+    paid: set[uuid.UUID] = set()  # batches and accounts whose money this tick has touched: what is left is read anew
+    for priority, band in groupby(lanes, key=lambda lane: lane.priority):
+        free = slots if priority == Priority.INTERACTIVE else slots - kept
+        open_lanes = [lane for lane in band if not _payers(lane) & paid]
+        rows = _fill_band(connection, open_lanes, free - len(admitted), latency_s)
+        admitted += [row.job_id for row in rows]
+        begun = {row.lane_id for row in rows}
+        paid |= {payer for lane in open_lanes if lane.lane_id in begun for payer in _payers(lane)}
     return admitted
 
 
-def _fill_band(connection: Connection, lanes: list[Lane], slots: int) -> list[uuid.UUID]:
-    """Deal, admit, and deal again what lanes without enough jobs or money left over."""
-    admitted: list[uuid.UUID] = []
-    while slots > len(admitted) and lanes:
+def _payers(lane: Lane) -> set[uuid.UUID]:
+    """Whose budgets it spends."""
+    by_batch = {lane.lane_id} if lane.money_usd is not None else set()
+    return by_batch | ({lane.account_id} if lane.account_id and lane.account_usd is not None else set())
+
+
+def _fill_band(
+    connection: Connection, lanes: list[Lane], slots: int, latency_s: Mapping[str, float]
+) -> list[Admission]:
+    """Deal, admit, and deal again what lanes without enough jobs or money, or done before, left over."""
+    admitted: list[Admission] = []
+    for _ in range(_ROUNDS):
+        if slots <= len(admitted) or not lanes:
+            break
         dealt = share(lanes, slots - len(admitted))
-        rows = admission.admit(connection, dealt)
-        admitted += [job_id for job_id, _ in rows]
-        counts = Counter(lane_id for _, lane_id in rows)
-        _pause_without_money(connection, dealt, counts)
-        full = {lane.lane_id for lane, count in dealt if counts[lane.lane_id] == count}
-        # their money is not known any more without reading it again; the next tick does
+        rows = admission.admit(connection, dealt, latency_s=latency_s)
+        fresh = [row for row in rows if row.fate is Fate.ADMITTED]
+        admitted += fresh
+        new, moved = Counter(row.lane_id for row in fresh), Counter(row.lane_id for row in rows)
+        _pause_without_money(connection, dealt, moved)
+        full = {lane.lane_id for lane, count in dealt if moved[lane.lane_id] == count}
+        # money is not known any more without reading it again; the next tick does
         lanes = [
-            replace(lane, in_flight=lane.in_flight + counts[lane.lane_id])
+            replace(lane, in_flight=lane.in_flight + new[lane.lane_id])
             for lane in lanes
-            if lane.lane_id in full and lane.money_usd is None
+            if lane.lane_id in full and not _payers(lane)
         ]
     return admitted
 

@@ -12,13 +12,13 @@ from settings import Settings, get_settings
 from worker.runtime import Runtime
 
 VISIBILITY_S = 900  # longer than the longest task; the shortest of all applications on one Redis wins
-QUEUES = [*Stage, "intake"]
+QUEUES = [*Stage, "intake", "schedule"]
 
 
 def new_app(settings: Settings) -> Celery:
     """Settings and reasons: `docs/decisions/0003-celery-settings.md`."""
     broker = settings.broker_url.get_secret_value() if settings.broker_url else None
-    app = Celery("photabatch", broker=broker, include=["producer.intake"])
+    app = Celery("photabatch", broker=broker, include=["producer.intake", "producer.repair", "producer.schedule_runs"])
     app.conf.update(
         task_queues=[Queue(name, durable=True) for name in QUEUES],
         task_default_queue="intake",

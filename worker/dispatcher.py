@@ -18,10 +18,13 @@ from sqlalchemy.exc import DBAPIError
 from models import dispatch, endpoint_leases, settle
 from models.dispatch import CHANNEL
 from models.idempotency import forget_answers
+from models.money import fold_spending
 from models.states import Stage
 from settings import Settings
 from worker.admit import admit
 from worker.app import TASKS
+from worker.repairs import Repairs
+from worker.schedules import Schedules
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +49,8 @@ class Dispatcher:
         # a connection of the pool whose server is gone raises its driver's own errors
         driver_errors: Any = app.connection_for_write().connection_errors
         self._broker_errors: tuple[type[Exception], ...] = (BrokerError, OSError, *driver_errors)
+        self._repairs = Repairs(app, self._broker_errors)
+        self._schedules = Schedules(app, self._broker_errors)
         self._looked_for_lost_at = 0.0
         self._settled_at = 0.0
         self._endpoints_at = 0.0  # not looked for before
@@ -72,6 +77,7 @@ class Dispatcher:
         # a leader that is cut off or frozen loses its session, and with it the lock
         connection.execute(text("SET idle_session_timeout = '15s'"))
         connection.execute(text("SET idle_in_transaction_session_timeout = '15s'"))
+        connection.execute(text("SET jit = off"))  # the planner takes ticks of milliseconds for long work
         connection.commit()
         while not self._is_stopping and not dispatch.try_to_lead(connection):
             connection.commit()
@@ -99,6 +105,8 @@ class Dispatcher:
             self._send(connection, stage, due.get(stage, []))
         self._send_lost(connection)
         self._settle(connection)
+        self._repairs.send(connection)
+        self._schedules.send(connection)
         endpoints = self._send_endpoints(connection)  # with what has just been settled
         return sum(map(len, due.values())) + endpoints
 
@@ -109,8 +117,10 @@ class Dispatcher:
                 self._settled_at = time.monotonic()
                 changed |= settle.closed_batches(connection)
                 forget_answers(connection)
+                fold_spending(connection)
             if changed:
                 settle.start(connection, changed)
+                settle.pause_failing(connection, changed)
                 settle.settle(connection, changed)
 
     def _send(self, connection: Connection, stage: Stage, ids: Sequence[uuid.UUID]) -> None:

@@ -14,6 +14,8 @@ from worker.retry import PollPace
 FLOOR = 1.0
 DECREASE = 0.7
 WINDOW_S = 10.0  # one decrease covers what was in flight when it was decided
+KEPT = 16  # one slot in so many is kept for interactive jobs,
+LEAST_TO_KEEP = 8  # and one from this limit on
 BINDING = 0.8  # of the limit in use: below it success says nothing about more
 PROBE_S = 10.0  # between two probes of a gate that only a person can mend
 THROTTLED = "throttled"
@@ -53,8 +55,17 @@ def free_slots(state: UpstreamState, *, in_flight: int, fixed: int | None) -> in
         return 0
     if state.closed_reason:
         return 1
-    limit = fixed if fixed is not None else int(state.in_flight_limit)
-    return max(0, limit - in_flight)
+    return max(0, _limit(state, fixed) - in_flight)
+
+
+def kept_slots(state: UpstreamState, *, fixed: int | None) -> int:
+    """Slots that only interactive jobs take: with calls of a minute none might be free for half of one otherwise."""
+    limit = _limit(state, fixed)
+    return 0 if state.closed_reason or limit < LEAST_TO_KEEP else max(1, limit // KEPT)
+
+
+def _limit(state: UpstreamState, fixed: int | None) -> int:
+    return fixed if fixed is not None else int(state.in_flight_limit)
 
 
 def probing(state: UpstreamState) -> UpstreamState:

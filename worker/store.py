@@ -2,9 +2,13 @@
 
 import asyncio
 import hashlib
+import uuid
+from collections.abc import Callable
+from functools import partial
 
 from clients.images import ImageInfo
 from clients.output_keys import output_key
+from clients.s3_objects import JOB_MARK
 from clients.s3_uri import S3Uri
 from clients.storage import AccessDenied, BucketMissing, ObjectExists, Storage, StorageUnavailable
 from models.claims import ClaimedJob, Move, StoredOutput
@@ -32,7 +36,8 @@ async def _keep(job: ClaimedJob, index: int, source: str | bytes, kit: Kit) -> S
     info = await kit.inspector.inspect(data)
     sha256 = hashlib.sha256(data).hexdigest()
     targets = _targets(job, index, info, kit.spare_bucket)
-    target = await _put_in_time(kit.storage, targets, data, info, sha256, is_only_copy=isinstance(source, bytes))
+    put = partial(_put, kit.storage, targets, data, info, sha256, job.id)
+    target = await _put_in_time(put, is_only_copy=isinstance(source, bytes))
     pass_point("after_upload", kit.failpoint)
     return StoredOutput(index, target.bucket, target.key, info.content_type, len(data), sha256, info.width, info.height)
 
@@ -52,25 +57,26 @@ def _targets(job: ClaimedJob, index: int, info: ImageInfo, spare_bucket: str) ->
     return [S3Uri(template.bucket, key), S3Uri(spare_bucket, f"jobs/{job.id}-{index}.{info.extension}")]
 
 
-async def _put_in_time(
-    storage: Storage, targets: list[S3Uri], data: bytes, info: ImageInfo, sha256: str, *, is_only_copy: bool
-) -> S3Uri:
+async def _put_in_time(put: Callable[[], S3Uri], *, is_only_copy: bool) -> S3Uri:
     """What exists nowhere else stays in memory until S3 takes it, the rest can be fetched again. Raise StorageError."""
     while True:
         try:
-            return await asyncio.to_thread(_put, storage, targets, data, info, sha256)
+            return await asyncio.to_thread(put)
         except StorageUnavailable:
             if not is_only_copy:
                 raise
             await asyncio.sleep(_ONLY_COPY_S)
 
 
-def _put(storage: Storage, targets: list[S3Uri], data: bytes, info: ImageInfo, sha256: str) -> S3Uri:
-    """Raise StorageError if neither place takes it."""
+def _put(storage: Storage, targets: list[S3Uri], data: bytes, info: ImageInfo, sha256: str, job_id: uuid.UUID) -> S3Uri:
+    """Marked, so that no trigger takes it for an upload. Raise StorageError if neither place takes it."""
     wanted, spare = targets
+    put = partial(
+        storage.put, data=data, content_type=info.content_type, sha256_hex=sha256, metadata={JOB_MARK: str(job_id)}
+    )
     try:
-        storage.put(wanted.bucket, wanted.key, data, content_type=info.content_type, sha256_hex=sha256)
+        put(wanted.bucket, wanted.key)
     except (ObjectExists, BucketMissing, AccessDenied):
-        storage.put(spare.bucket, spare.key, data, content_type=info.content_type, sha256_hex=sha256)
+        put(spare.bucket, spare.key)
         return spare
     return wanted

@@ -34,7 +34,7 @@ async def submit(job: ClaimedJob, kit: Kit) -> Move:
     if kit.sightings.closed_for_s:
         return moves.snooze(job, kit.sightings.closed_for_s, code=kit.sightings.upstream.closed_reason)
     async with kit.inlining if _is_inlined(params, kit) else nullcontext():
-        params = await _reachable(params, kit)
+        params = await _reachable(job, params, kit)
         pass_point("before_submit", kit.failpoint)
         move = await (_call(job, params, kit) if kit.is_sync else _hand_over(job, params, kit))
     pass_point("after_submit", kit.failpoint)
@@ -76,25 +76,26 @@ def ready(job: ClaimedJob, results: Results, kit: Kit, *, cost_usd: Decimal) -> 
     return moves.ready(job, results, cost_usd=cost_usd)
 
 
-async def _reachable(params: Params, kit: Kit) -> Params:
+async def _reachable(job: ClaimedJob, params: Params, kit: Kit) -> Params:
     """Images as links where Phota's servers can reach them (presigned for `s3://`), else as base64."""
-    return with_images(params, list(await asyncio.gather(*(_reference(image, kit) for image in images_of(params)))))
+    wanted = [(image, job.version_of(image)) for image in images_of(params)]
+    return with_images(params, list(await asyncio.gather(*(_reference(*each, kit) for each in wanted))))
 
 
-async def _reference(image: str, kit: Kit) -> str:
+async def _reference(image: str, version_id: str | None, kit: Kit) -> str:
     if _is_ours_to_read(image, kit):
-        return (await asyncio.to_thread(base64.b64encode, await _bytes_of(image, kit))).decode()
+        return (await asyncio.to_thread(base64.b64encode, await _bytes_of(image, version_id, kit))).decode()
     if not image.startswith("s3://"):
         return image
     uri = S3Uri.parse(image)
-    return await asyncio.to_thread(kit.storage.presign, uri.bucket, uri.key, expires_s=_LINK_S)
+    return await asyncio.to_thread(kit.storage.presign, uri.bucket, uri.key, expires_s=_LINK_S, version_id=version_id)
 
 
-async def _bytes_of(image: str, kit: Kit) -> bytes:
+async def _bytes_of(image: str, version_id: str | None, kit: Kit) -> bytes:
     if kit.images is not None and not image.startswith("s3://"):
         return await fetch_image(kit.images, image, max_bytes=_MAX_INPUT)
     uri = S3Uri.parse(image)
-    data = await asyncio.to_thread(kit.storage.get, uri.bucket, uri.key, max_bytes=_MAX_INPUT)
+    data = await asyncio.to_thread(kit.storage.get, uri.bucket, uri.key, max_bytes=_MAX_INPUT, version_id=version_id)
     if not data:
         raise BadImage("empty_file", f"{image} has no bytes")
     return data

@@ -26,6 +26,7 @@ from photabatch.types import (
     ErrorCount,
     Estimate,
     EstimateWarning,
+    Forecast,
     Job,
     JobError,
     JobSubmitted,
@@ -199,9 +200,15 @@ def _batch(cls: type[B], body: Body) -> B:
         "counts": _plain(Counts, body.get("counts") or {}),
         "cost_usd": Cost(**costs),
         "budget_usd": _money(body.get("budget_usd")),
+        "forecast": _forecast(body["forecast"]) if body.get("forecast") else None,
         "errors": tuple(_plain(ErrorCount, each) for each in _objects(body.get("errors"))),
     }
-    return cls(**_with_moments(known, "eta", "created_at", "started_at", "finished_at"))
+    moments = ("deadline", "waits_until", "eta", "created_at", "started_at", "finished_at")
+    return cls(**_with_moments(known, *moments))
+
+
+def _forecast(body: Body) -> Forecast:
+    return Forecast(**_with_moments(_known(Forecast, body), "finishes_at"))
 
 
 def _attempt(body: Body) -> Attempt:

@@ -4,6 +4,7 @@ import os
 import uuid
 from collections.abc import AsyncIterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from decimal import Decimal
 from itertools import islice
 from typing import IO, Any, TypedDict
@@ -27,14 +28,19 @@ JobRef = str | uuid.UUID | Job | JobSubmitted
 class ManifestOptions(TypedDict, total=False):
     """How the jobs of a submission run.
 
-    `name`: shown in lists. `budget_usd`: never overspent; the batch pauses. `webhook_url`: told about the batch, and
-    about the jobs' `webhook_events` named here (`job.succeeded` …), with `webhook_digest` many in one call.
-    `skip_invalid`: queue the good jobs where some are not. `idempotency_key`: 1 to 255 visible ASCII characters; the
-    same submission again, within a day, returns the same batch; made up anew for each call where it is left out.
+    `name`: shown in lists. `budget_usd`: never overspent; the batch pauses. `window`: nothing begins outside it, as in
+    `22:00-06:00@Europe/Paris`. `deadline`, an aware moment: what has not begun by then expires. `max_failure_rate`, 0
+    to 1: the batch pauses if more of its jobs fail, judged from 20 on. `webhook_url`: told about the batch, and about
+    the jobs' `webhook_events` named here (`job.succeeded` …), with `webhook_digest` many in one call. `skip_invalid`:
+    queue the good jobs where some are not. `idempotency_key`: 1 to 255 visible ASCII characters; the same submission
+    again, within a day, returns the same batch; made up anew for each call where it is left out.
     """
 
     name: str
     budget_usd: Decimal | float
+    window: str
+    deadline: datetime | str
+    max_failure_rate: float
     priority: Priority
     webhook_url: str
     webhook_events: list[str] | tuple[str, ...]
@@ -216,5 +222,12 @@ def _query(values: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     for name, value in values.items():
         for each in value if isinstance(value, list | tuple) else [value]:
             if each is not None:
-                pairs.append((name, str(each).lower() if isinstance(each, bool) else str(each)))
+                pairs.append((name, _text(each)))
     return tuple(pairs)
+
+
+def _text(value: Any) -> str:
+    """As a query parameter has it."""
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -55,7 +55,10 @@ class JobError:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One call to Phota. `attempts` are there only where one job was asked for."""
+    """One call to Phota. `attempts` are there only where one job was asked for.
+
+    `same_as`: of a skipped one the job that did the same before, whose outputs it has.
+    """
 
     id: str
     state: JobState
@@ -72,6 +75,7 @@ class Job:
     cost_usd: Decimal | None = None
     estimate_usd: Decimal | None = None
     known_subjects: Mapping[str, int] = field(default_factory=dict)
+    same_as: str | None = None
     error: JobError | None = None
     outputs: tuple[Output, ...] = ()
     attempts: tuple[Attempt, ...] = ()
@@ -129,8 +133,21 @@ class ErrorCount:
 
 
 @dataclass(frozen=True, slots=True)
+class Forecast:
+    """When the last job will be done, at the pace of late and within the window; None of each: nobody can tell."""
+
+    finishes_at: datetime | None = None
+    jobs_per_s: float | None = None
+    meets_deadline: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Batch:
-    """A snapshot of a batch. `errors`: the five commonest; `eta`: at the mean pace so far."""
+    """A snapshot of a batch. `errors`: the five commonest; `eta`: `finishes_at` of the forecast.
+
+    `waiting_for` is `window`, `account_budget_day` or `account_budget_month` while that alone keeps it from going on,
+    until `waits_until` (None where a call never fits into the window).
+    """
 
     id: str
     status: BatchStatus
@@ -139,7 +156,13 @@ class Batch:
     counts: Counts = Counts()
     cost_usd: Cost = Cost()
     budget_usd: Decimal | None = None
+    window: str | None = None
+    deadline: datetime | None = None
+    max_failure_rate: float | None = None
+    waiting_for: str | None = None
+    waits_until: datetime | None = None
     eta: datetime | None = None
+    forecast: Forecast | None = None
     errors: tuple[ErrorCount, ...] = ()
     metadata: Mapping[str, str] = field(default_factory=dict)
     created_at: datetime | None = None

@@ -3,6 +3,7 @@
 import asyncio
 import uuid
 from collections.abc import Callable, Coroutine, Sequence
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -10,11 +11,12 @@ from sqlalchemy import Engine
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from models import admission
+from models.admission import Fate
 from models.claims import ClaimedJob, claim
 from models.engine import new_async_engine
 from models.inserts import BatchRef
 from models.states import Stage
-from producer.batches import open_batch
+from producer.batches import BatchLimits, open_batch
 from producer.jobs import CheckedJob, check
 from producer.submission import insert
 from tests.integration import api_fixtures
@@ -31,10 +33,10 @@ def photo(custom_id: str | None = None, **fields: Any) -> CheckedJob:
     )
 
 
-def add_batch(engine: Engine, jobs: int = 1, **fields: Any) -> BatchRef:
+def add_batch(engine: Engine, jobs: int = 1, *, budget_usd: Decimal | None = None, **fields: Any) -> BatchRef:
     """A batch with so many queued jobs, still open."""
     with engine.begin() as connection:
-        batch = open_batch(connection, "test", **fields)
+        batch = open_batch(connection, "test", **{"limits": BatchLimits(budget_usd=budget_usd), **fields})
         insert(connection, [photo(str(number)) for number in range(jobs)], batch=batch)
     return batch
 
@@ -43,7 +45,8 @@ def admit_all(engine: Engine, slots: int = 1000) -> list[uuid.UUID]:
     """What the dispatcher does for every lane that waits."""
     with engine.begin() as connection:
         lanes = admission.waiting_lanes(connection, admission.in_flight_by_lane(connection))
-        return [job_id for job_id, _ in admission.admit(connection, [(lane, slots) for lane in lanes])]
+        rows = admission.admit(connection, [(lane, slots) for lane in lanes])
+    return [row.job_id for row in rows if row.fate is Fate.ADMITTED]
 
 
 Run = Callable[[Callable[[AsyncConnection], Coroutine[Any, Any, Any]]], Any]

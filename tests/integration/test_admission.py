@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Engine, text
 
 from models import admission, dispatch
 from models.states import Priority, Stage
-from producer.batches import cancel_batch, open_batch
+from producer.batches import BatchLimits, cancel_batch, open_batch
 from producer.submission import insert
 from settings import Settings
 from tests.integration.conftest import Run, add_batch, admit_all, claimed, photo
@@ -49,9 +49,16 @@ def test_the_limit_holds_over_many_ticks(engine: Engine) -> None:
 
 def test_a_small_batch_passes_a_big_one(engine: Engine) -> None:
     named(engine, "big", 50)
-    assert admitted(engine, 10) == {"big": 10}
+    assert admitted(engine, 7) == {"big": 7}
     named(engine, "small", 3)
-    assert admitted(engine, 13) == {"big": 10, "small": 3}
+    assert admitted(engine, 11) == {"big": 7, "small": 3}  # one of eight or more is kept for interactive jobs
+
+
+def test_a_slot_is_kept_for_who_waits_at_the_screen(engine: Engine) -> None:
+    named(engine, "big", 50)
+    assert admitted(engine, 32) == {"big": 30}
+    named(engine, "now", 10, Priority.INTERACTIVE)
+    assert admitted(engine, 32) == {"big": 30, "now": 2}
 
 
 def test_priority_goes_first_and_leaves_the_rest(engine: Engine) -> None:
@@ -144,7 +151,7 @@ def test_the_dispatcher_reads_through_its_indexes(engine: Engine, statement: obj
 
 def test_a_budget_holds_over_priority_bands(engine: Engine) -> None:
     with engine.begin() as connection:
-        batch = open_batch(connection, "mixed", budget_usd=Decimal("0.18"))
+        batch = open_batch(connection, "mixed", limits=BatchLimits(budget_usd=Decimal("0.18")))
         jobs = [photo(str(n), priority=band) for n, band in enumerate(["interactive", "normal", "bulk"])]
         insert(connection, jobs, batch=batch)
     for _ in range(3):

@@ -1,6 +1,7 @@
 """Estimates over HTTP: the bodies of a batch, and nothing written."""
 
 import json
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
@@ -51,6 +52,48 @@ def test_jobs_beyond_the_queue_limit_are_warned_of(api: TestClient, engine: Engi
     assert codes(estimate(client, GENERATE)) == {"assumed_prices"}
     assert client.post("/v1/jobs", json=GENERATE).status_code == 202
     assert codes(estimate(client, GENERATE)) == {"assumed_prices", "queue_full"}
+
+
+def knows(engine: Engine, *, limit: float = 2, **latency_s: float) -> None:
+    """What the fleet has learnt of the upstream."""
+    with engine.begin() as connection:
+        values = {"limit": limit, "known": json.dumps(latency_s)}
+        connection.execute(text("UPDATE upstreams SET in_flight_limit = :limit, latency_s = :known"), values)
+
+
+def timed(answer: httpx.Response) -> set[str]:
+    return codes(answer) - {"enhance_2k", "assumed_prices"}
+
+
+def test_a_deadline_that_is_not_met_is_warned_of(api: TestClient, engine: Engine) -> None:
+    jobs = [enhance(number) for number in range(20)]
+    soon = (datetime.now(UTC) + timedelta(minutes=1)).isoformat()
+    assert timed(estimate(api, *jobs, deadline=soon)) == set()  # nobody can tell yet
+    knows(engine, enhance=10.0)  # 0.2 jobs/s: 100 s and the last call
+    assert timed(estimate(api, *jobs, deadline=soon)) == {"deadline_not_met"}
+    assert timed(estimate(api, *jobs[:4], deadline=soon)) == set()
+
+
+def test_a_window_that_a_call_does_not_fit_into_is_warned_of(api: TestClient, engine: Engine) -> None:
+    assert timed(estimate(api, enhance(1), window="22:00-22:01")) == {"window_too_short"}
+    knows(engine, enhance=10.0)
+    assert timed(estimate(api, enhance(1), window="22:00-22:01")) == set()
+    assert timed(estimate(api, enhance(1), GENERATE, window="22:00-22:01")) == {"window_too_short"}
+
+
+def test_budgets_of_the_account_are_warned_of(api: TestClient, engine: Engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE accounts SET budget_day_usd = 0.20, budget_month_usd = 0.30"))
+    assert timed(estimate(api, enhance(1))) == set()
+    assert timed(estimate(api, enhance(1), enhance(2))) == {"account_budget_day"}
+    answer = estimate(api, enhance(1), enhance(2), enhance(3))
+    assert timed(answer) == {"account_budget_day", "account_budget_month"}
+    assert "leaves $0.20 of $0.20" in answer.text
+
+
+def test_limits_that_do_not_fit_are_refused(api: TestClient) -> None:
+    answer = estimate(api, enhance(1), deadline="2020-01-01T00:00:00Z")
+    assert (answer.status_code, answer.json()["errors"][0]["param"]) == (422, "deadline")
 
 
 def test_bad_jobs_are_refused_or_left_out_as_in_a_batch(api: TestClient) -> None:

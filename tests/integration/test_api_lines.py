@@ -49,6 +49,22 @@ def test_both_forms_of_a_line_become_jobs_of_one_batch(api: TestClient) -> None:
     assert [(job["custom_id"], job["operation"]) for job in jobs] == [("1", "enhance"), ("b", "generate")]
 
 
+def test_what_holds_a_batch_back_stands_in_the_query(api: TestClient) -> None:
+    query = "?window=22:00-06:00@Europe/Paris&deadline=2030-01-01T06:00:00%2B01:00&max_failure_rate=0.2"
+    batch = post(api, body(line(1)), query).json()
+    assert (batch["window"], batch["deadline"]) == ("22:00-06:00@Europe/Paris", "2030-01-01T05:00:00Z")
+    assert batch["max_failure_rate"] == 0.2
+
+
+@pytest.mark.parametrize(
+    "option", ["window=22:00", "deadline=never", "deadline=2020-01-01T00:00Z", "max_failure_rate=2"]
+)
+def test_bad_limits_in_the_query_are_named(api: TestClient, option: str) -> None:
+    answer = post(api, body(line(1)), f"?{option}")
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
+    assert [fault["param"] for fault in answer.json()["errors"]] == [option.partition("=")[0]]
+
+
 def test_all_that_may_be_said_of_a_job_arrives(api: TestClient, engine: Engine) -> None:
     said = {
         "output": "s3://done/a/{custom_id}-{index}.{ext}",

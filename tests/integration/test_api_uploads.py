@@ -12,8 +12,8 @@ from PIL import Image
 from sqlalchemy import Engine
 from starlette.testclient import TestClient
 
+from clients.images import MAX_BYTES
 from clients.s3_uri import S3Uri
-from producer.upload import MAX_BYTES
 from tests.integration.api_fixtures import client_of, key_of, new_account
 
 

@@ -15,6 +15,7 @@ from models.states import BatchStatus, Stage
 from producer.batches import (
     BatchCancelled,
     BatchFinished,
+    BatchLimits,
     BudgetReached,
     Cancelled,
     NoSuchBatch,
@@ -126,7 +127,7 @@ def test_a_new_budget_must_cover_the_next_job(engine: Engine) -> None:
 
 def test_the_next_job_is_that_of_the_first_band(engine: Engine) -> None:
     with engine.begin() as connection:
-        batch = open_batch(connection, "mixed", budget_usd=Decimal("0.20"))
+        batch = open_batch(connection, "mixed", limits=BatchLimits(budget_usd=Decimal("0.20")))
         dear = {"params": {"image": "s3://photos/1.jpg", "num_output_images": 4}, "priority": "interactive"}
         insert(connection, [photo("cheap"), photo("dear", **dear)], batch=batch)
         connection.execute(text("UPDATE batches SET paused_at = now(), paused_reason = 'budget'"))

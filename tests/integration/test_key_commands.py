@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from sqlalchemy import Engine, text
 
 from api.keys import prove
 from cli.main import main
-from models.accounts import AccountRef, find_account
+from models.accounts import AccountRef, find_account, knows_time_zone
 from settings import get_settings
 
 Run = Callable[..., tuple[int, str, str]]
@@ -116,9 +117,40 @@ def test_accounts_are_listed_with_their_limits(run: Run) -> None:
     assert "s3://photos/ s3://done/c/" in run("account", "list")[1]
 
 
+def test_budgets_and_their_zone_are_limits_too(run: Run, engine: Engine) -> None:
+    run("account", "add", "acme", "--budget-day", "5", "--budget-month", "60.5", "--time-zone", "Europe/Paris")
+    made = account(engine, "acme")
+    assert (made.budget_day_usd, made.budget_month_usd, made.time_zone) == (5, Decimal("60.5"), "Europe/Paris")
+    run("account", "add", "acme", "--budget-day", "0", "--queue-limit", "7")
+    again = account(engine, "acme")
+    assert (again.budget_day_usd, again.budget_month_usd, again.time_zone) == (None, Decimal("60.5"), "Europe/Paris")
+    assert again.queue_limit == 7
+
+
+def test_accounts_are_listed_with_what_they_spent(run: Run, engine: Engine) -> None:
+    run("account", "add", "default", "--budget-day", "5")
+    with engine.begin() as connection:
+        connection.execute(
+            text("INSERT INTO account_days SELECT id, (now() AT TIME ZONE 'UTC')::date, 0.36 FROM accounts")
+        )
+    shown = run("account", "list")[1]
+    assert "$0.36 today, $0.36 this month; any rate" in shown
+    assert "$5.00 a day (UTC)" in shown
+    (only,) = listed(run("account", "list", "--json")[1])
+    assert (only["budget_day_usd"], only["budget_month_usd"], only["spent_day_usd"]) == (5.0, None, 0.36)
+
+
+def test_a_zone_is_one_that_the_database_knows_too(run: Run, engine: Engine) -> None:
+    with engine.connect() as connection:
+        assert knows_time_zone(connection, "America/New_York")
+        assert not knows_time_zone(connection, "Europe/Pariss")
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (["account", "add", "acme", "--budget-day", "lots"], "'lots' is not a sum of money"),
+        (["account", "add", "acme", "--time-zone", "Europe/Pariss"], "--time-zone Europe/Pariss: no such time zone"),
         (["account", "add", "Acme"], "Acme: lower-case letters"),
         (["account", "add", "../x"], "../x: lower-case letters"),
         (["account", "add", "a" * 64], "up to 63"),

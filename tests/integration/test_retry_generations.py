@@ -19,7 +19,7 @@ from models.progress import BatchView, read_batch
 from models.results import custom_ids, finished_jobs
 from models.states import BatchStatus, JobState, Stage
 from producer import QueueFull
-from producer.batches import Retried, close_batch, open_batch, retry_batch
+from producer.batches import BatchLimits, Retried, close_batch, open_batch, retry_batch
 from producer.submission import insert, insert_rejected, submit
 from tests.integration.conftest import Run, add_batch, admit_all, claimed, photo
 
@@ -244,7 +244,7 @@ def succeed(run: Run, ids: Sequence[uuid.UUID], stage: Stage = Stage.SUBMIT) -> 
 
 
 def test_a_charge_moves_with_the_job_it_belongs_to(engine: Engine, run: Run) -> None:
-    batch = ended(engine, GIVEN_UP_STORING, budget_usd=Decimal("0.12"))
+    batch = ended(engine, GIVEN_UP_STORING, limits=BatchLimits(budget_usd=Decimal("0.12")))
     assert view(engine, batch).spent_usd == Decimal("0.12")
     retry(engine, batch)
     during = view(engine, batch)

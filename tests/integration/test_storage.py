@@ -1,13 +1,13 @@
 """Objects in a real S3-compatible server."""
 
 import hashlib
+import io
 import uuid
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from clients.storage import BucketMissing, ObjectExists, ObjectMissing, Storage
+from clients.storage import BucketMissing, ObjectChanged, ObjectExists, ObjectMissing, Storage
 from sandbox.stack import Stack
 
 BUCKET = "photabatch"
@@ -37,15 +37,23 @@ def test_the_same_bytes_may_be_put_again_and_other_bytes_never(storage: Storage)
     assert storage.get(BUCKET, key, max_bytes=10) == b"first"
 
 
-def test_an_object_is_listed_headed_and_downloaded(storage: Storage, tmp_path: Path) -> None:
+def test_an_object_is_listed_headed_and_copied(storage: Storage) -> None:
     key = f"{uuid.uuid4()}/ä b+c.jpg"
     put(storage, key, b"bytes")
     assert [info.key for info in storage.list(BUCKET, key[:36])] == [key]
     info = storage.head(BUCKET, key)
     assert info is not None
     assert info.size == 5
-    storage.download_file(BUCKET, key, tmp_path / "1.jpg")
-    assert (tmp_path / "1.jpg").read_bytes() == b"bytes"
+    file = io.BytesIO()
+    storage.copy_to(BUCKET, key, file, sha256_hex=hashlib.sha256(b"bytes").hexdigest())
+    assert file.getvalue() == b"bytes"
+
+
+def test_bytes_that_are_not_those_asked_for_are_told(storage: Storage) -> None:
+    key = str(uuid.uuid4())
+    put(storage, key, b"bytes")
+    with pytest.raises(ObjectChanged):
+        storage.copy_to(BUCKET, key, io.BytesIO(), sha256_hex="0" * 64)
 
 
 def test_what_is_not_there_is_told_apart(storage: Storage) -> None:

@@ -8,8 +8,10 @@ from typing import Any
 
 import httpx
 import pytest
+from pydantic import BaseModel
 
 import photabatch
+from api import schemas
 from models.states import BatchStatus as ServerStatus
 from models.states import JobState as ServerState
 from photabatch import (
@@ -65,6 +67,35 @@ def test_the_words_are_those_of_the_server() -> None:
     assert {state.value: state.is_good for state in ServerState} == {s.value: s.is_good for s in JobState}
     assert {status.value: status.is_final for status in ServerStatus} == {s.value: s.is_final for s in BatchStatus}
     assert {state.value for state in ServerState} | {"total"} == set(Counts.__dataclass_fields__)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        (photabatch.Batch, schemas.Batch),
+        (photabatch.Forecast, schemas.Forecast),
+        (photabatch.Job, schemas.Job),
+        (photabatch.Output, schemas.Output),
+        (photabatch.Estimate, schemas.Estimate),
+    ],
+)
+def test_every_field_of_the_servers_objects_is_read(ours: type[Any], theirs: type[BaseModel]) -> None:
+    known = set(ours.__dataclass_fields__)
+    assert set(theirs.model_fields) - known <= ({"errors"} if ours is photabatch.Estimate else set())
+
+
+@both
+def test_limits_and_a_forecast_are_read(connect: Connect) -> None:
+    ahead = {"finishes_at": "2026-05-02T01:00:00Z", "jobs_per_s": 1.5, "meets_deadline": True}
+    told_of = {"deadline": "2026-05-02T02:00:00Z", "waits_until": "2026-05-01T20:00:00Z", "waiting_for": "window"}
+    batch = told(connect, BATCH | told_of | {"window": "22:00-06:00@UTC", "forecast": ahead}, "batch", "b1")
+    assert batch.forecast == photabatch.Forecast(datetime(2026, 5, 2, 1, tzinfo=UTC), 1.5, True)
+    assert (batch.deadline, batch.waits_until) == (
+        datetime(2026, 5, 2, 2, tzinfo=UTC),
+        datetime(2026, 5, 1, 20, tzinfo=UTC),
+    )
+    assert (batch.window, batch.waiting_for, batch.max_failure_rate) == ("22:00-06:00@UTC", "window", None)
+    assert told(connect, BATCH, "batch", "b1").forecast is None
 
 
 @both

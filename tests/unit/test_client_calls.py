@@ -1,7 +1,7 @@
 """What the client of the HTTP API sends, and where its key goes."""
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from photabatch import AsyncClient, BatchStatus, Client, NotConfigured, PhotabatchError, _calls
+from api.requests import BatchBody
+from photabatch import AsyncClient, BatchOptions, BatchStatus, Client, NotConfigured, PhotabatchError, _calls
 from tests.unit.client_fake import BATCH, DONE, KEY, SUBMITTED, UPLOADED, URL, Connect, FakeApi, Seen, both, keys_of
 
 JOB = {"operation": "enhance", "params": {"image": "https://example.com/a.jpg"}}
@@ -98,6 +99,24 @@ def test_jobs_go_as_lines_and_options_as_query(connect: Connect) -> None:
         ("webhook_events", "job.failed"),
         ("webhook_events", "job.expired"),
     ]
+
+
+@both
+def test_limits_go_as_the_server_reads_them(connect: Connect) -> None:
+    deadline = datetime(2030, 1, 1, 6, tzinfo=timezone(timedelta(hours=1)))
+    limits = {"window": "22:00-06:00@Europe/Paris", "deadline": deadline, "max_failure_rate": 0.2}
+    assert sent(connect, SUBMITTED, "submit_batch", JOBS, **limits).query == [
+        ("deadline", "2030-01-01T06:00:00+01:00"),
+        ("max_failure_rate", "0.2"),
+        ("window", "22:00-06:00@Europe/Paris"),
+    ]
+    assert sent(connect, SUBMITTED, "submit_batch", JOBS, metadata={"a": "b"}, **limits).json["deadline"] == (
+        "2030-01-01T06:00:00+01:00"
+    )
+
+
+def test_every_option_of_the_server_may_be_given() -> None:
+    assert set(BatchBody.model_fields) - {"jobs"} == BatchOptions.__optional_keys__ - {"idempotency_key"}
 
 
 @both

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
+from models.schedule import RunState
 from models.states import BATCH_OUTCOMES, BatchStatus, DeliveryState, Hold, JobState, Stage
 from settings import Settings
 
@@ -30,6 +31,7 @@ OF_ONE_MACHINE = {"PHOTABATCH_HOME", "PHOTABATCH_API_PORT", "PHOTABATCH_FAILPOIN
 
 STAGE_TASKS = {"submit": "job.submit", "poll": "job.poll", "store": "job.store", "notify": "delivery.notify"}
 INTAKE_TASKS = {"photabatch.enhance", "photabatch.edit", "photabatch.generate", "photabatch.remix"}
+SCHEDULE_TASKS = {"schedule.run", "trigger.repair"}
 PUBLISH_RETRY = {"max_retries": 2, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.5}
 CELERY: dict[str, Any] = {
     "task_acks_late": True,
@@ -197,6 +199,8 @@ def _listed(values: Iterable[StrEnum]) -> str:
         ("ck_deliveries_state", "state", DeliveryState),
         ("ck_deliveries_hold", "hold", Hold),
         ("ck_webhook_endpoints_hold", "hold", Hold),
+        ("ck_schedule_runs_hold", "hold", Hold),
+        ("ck_schedule_runs_state", "state", RunState),
         ("ck_attempts_stage", "stage", Stage),
         ("ck_batches_outcome", "outcome", BATCH_OUTCOMES),
     ],
@@ -233,11 +237,11 @@ def test_the_page_of_states_names_every_value(values: type[StrEnum]) -> None:
 
 def test_every_stage_sends_a_task_that_is_registered(told: dict[str, Any]) -> None:
     assert told["stages"] == STAGE_TASKS
-    assert set(told["tasks"]) == set(STAGE_TASKS.values()) | INTAKE_TASKS
+    assert set(told["tasks"]) == set(STAGE_TASKS.values()) | INTAKE_TASKS | SCHEDULE_TASKS
 
 
 def test_queues_are_those_of_the_contract(told: dict[str, Any]) -> None:
-    assert sorted(told["queues"]) == sorted([*STAGE_TASKS, "intake"])
+    assert sorted(told["queues"]) == sorted([*STAGE_TASKS, "intake", "schedule"])
 
 
 def test_the_contract_names_every_queue_and_intake_task(told: dict[str, Any]) -> None:

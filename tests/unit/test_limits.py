@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from models.health import Report, UpstreamState
-from worker.limits import DECREASE, PROBE_S, WINDOW_S, free_slots, probing, step
+from worker.limits import DECREASE, PROBE_S, WINDOW_S, free_slots, kept_slots, probing, step
 
 CALM = UpstreamState(in_flight_limit=10, is_slow_start=False)
 
@@ -129,3 +129,13 @@ def test_what_callbacks_woke_says_little_of_the_jobs_that_still_run() -> None:
 def test_looks_on_the_way_to_the_estimate_say_nothing() -> None:
     known = replace(CALM, latency_s={"enhance": 50.0})
     assert moved(known, Report(looks={"enhance": [(15.0, False), (30.0, False)]})).latency_s == known.latency_s
+
+
+@pytest.mark.parametrize(("limit", "kept"), [(1, 0), (7, 0), (8, 1), (31, 1), (64, 4), (256, 16)])
+def test_some_slots_are_kept_for_interactive_jobs(limit: int, kept: int) -> None:
+    assert kept_slots(UpstreamState(), fixed=limit) == kept
+    assert kept_slots(UpstreamState(in_flight_limit=limit + 0.5), fixed=None) == kept
+
+
+def test_none_is_kept_from_a_probe() -> None:
+    assert kept_slots(UpstreamState(closed_reason="no_credit"), fixed=64) == 0

@@ -119,8 +119,9 @@ def test_a_digest_tells_of_all_its_jobs_at_the_time_of_the_first() -> None:
 def test_every_type_that_is_sent_may_be_asked_for_and_is_written_down() -> None:
     told = {f"job.{state}" for state in JobState if state.is_final} - {"job.skipped"}
     told |= {f"batch.{status}" for status in (*BATCH_OUTCOMES, "started", "paused")}
+    told |= {"schedule.finished"}
     assert set(EVENT_TYPES) == told
-    assert set(EVENTS) - told == {"*", "job.*", "batch.*"}
+    assert set(EVENTS) - told == {"*", "job.*", "batch.*", "schedule.*"}
     page = (Path(__file__).parents[2] / "docs/contract.md").read_text()
     assert all(f"`{name}`" in page for name in (*EVENTS, PING, DIGEST))
 
