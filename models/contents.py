@@ -23,7 +23,8 @@ _SKIP = text(
     """
     INSERT INTO jobs (id, account_id, batch_id, custom_id, operation, params, output, source, content_key, same_as,
                       priority, client_request_id, estimate_usd, state, due_at, finished_at)
-    SELECT j.id, :account, :batch, j.custom_id, done.operation, done.params, done.output, j.source, done.content_key,
+    SELECT j.id, :account, :batch, j.custom_id, done.operation, done.params, done.output,
+           coalesce(done.source, '{}') || j.source, done.content_key,
            done.id, :priority, replace(j.id::text, '-', ''), 0, 'skipped', NULL, now()
     FROM jsonb_to_recordset(:rows) AS j (id uuid, custom_id text, source jsonb, content_key text)
     JOIN LATERAL (

@@ -17,8 +17,8 @@ from models.base import new_id
 
 LEASE_S = 60.0  # a killed worker's repair begins anew within this and a tick
 RESEND_S = 60.0  # a message that nobody has taken by then is sent again
-_DEFINITIONS_LOCK = 0x74726967  # held while one is defined: a loop could be made of two at once
-_LOCK_SCOPE = 0x70686F74
+# Advisory lock held while one is defined: a loop could be made of two at once.
+_LOCK_SCOPE, _DEFINITIONS_LOCK = 0x74726967, 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +84,8 @@ def triggers_on(connection: Connection, account_id: uuid.UUID, buckets: Sequence
 
 def lock_definitions(connection: Connection) -> None:
     """Until the commit nobody else adds, replaces or removes a trigger."""
-    connection.execute(
-        text("SELECT pg_advisory_xact_lock(:a, :b)"), {"a": _LOCK_SCOPE, "b": _DEFINITIONS_LOCK & 0x7FFFFFFF}
-    )
+    locks = {"a": _LOCK_SCOPE, "b": _DEFINITIONS_LOCK}
+    connection.execute(text("SELECT pg_advisory_xact_lock(:a, :b)"), locks)
 
 
 _SETTINGS = ("recipe", "output", "priority", "quiet_s", "most", "budget_usd", "webhook_url", "repair_s")

@@ -9,7 +9,9 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
-from clients.storage import BucketMissing, ObjectMissing, ObjectTooLarge, Storage
+from clients.images import MAX_BYTES
+from clients.s3_uri import S3Uri
+from clients.storage import BucketMissing, ObjectMissing, ObjectTooLarge, Storage, StorageError
 from models.progress import BatchView
 from models.results import JobResult
 from producer.sheet_page import Shot, cut_notice, empty_notice, page_around_rows, row
@@ -60,7 +62,7 @@ def _rows(jobs: Iterator[JobResult], storage: Storage) -> Iterator[str]:
 
 def _row(job: JobResult, number: int, storage: Storage) -> str:
     after = [_after(output, storage, label=_label(job, output)) for output in job.outputs]
-    return row(job, number, before=_before(job.source), after=after)
+    return row(job, number, before=_before(job.source, storage), after=after)
 
 
 def _label(job: JobResult, output: dict[str, Any]) -> str:
@@ -68,10 +70,12 @@ def _label(job: JobResult, output: dict[str, Any]) -> str:
     return f"{word} {output['index'] + 1}" if len(job.outputs) > 1 else word
 
 
-def _before(source: dict[str, Any] | None) -> Shot | None:
+def _before(source: dict[str, Any] | None, storage: Storage) -> Shot | None:
     """The original, if it is still where it was and still the same; other bytes would be no before."""
     if source is None:
         return None
+    if source["path"].startswith("s3://"):
+        return _object_before(source, storage)
     path = Path(source["path"])
     try:
         if not path.is_file():
@@ -82,6 +86,18 @@ def _before(source: dict[str, Any] | None) -> Shot | None:
     except OSError:
         return None
     return _shot("Before", data, source) if hashlib.sha256(data).hexdigest() == source["sha256"] else None
+
+
+def _object_before(source: dict[str, Any], storage: Storage) -> Shot | None:
+    try:
+        uri, version_id = S3Uri.parse(source["path"]), source.get("version_id")
+        found = storage.head(uri.bucket, uri.key, version_id=version_id)
+        if found is None or found.etag.strip('"').lower() != source.get("etag", "").lower():
+            return None
+        data = storage.get(uri.bucket, uri.key, max_bytes=MAX_BYTES, version_id=version_id)
+    except (StorageError, ValueError):
+        return None
+    return _shot("Before", data, source)
 
 
 def _after(output: dict[str, Any], storage: Storage, *, label: str) -> Shot:

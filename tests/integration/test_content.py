@@ -1,13 +1,14 @@
 """The same bytes, operation and parameters are charged once, whichever way and in whichever batch they come."""
 
 import uuid
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
 import pytest
 from sqlalchemy import Engine, text
 
-from models import DEFAULT_ACCOUNT, admission, contents, inserts
+from models import DEFAULT_ACCOUNT, admission, contents, inserts, new_id
 from models.inserts import BatchRef
 from models.jobs import read_job
 from models.progress import read_batch
@@ -283,3 +284,14 @@ def test_contents_are_looked_up_through_their_index(crowded: Engine, statement: 
         plan = "\n".join(connection.execute(explained, named | lanes | values).scalars())
     assert "ix_jobs_content" in plan
     assert "Seq Scan on jobs" not in plan
+
+
+def test_what_is_linked_keeps_the_facts_of_its_picture(engine: Engine) -> None:
+    facts = {"path": "/old/1.jpg", "bytes": 7, "sha256": "ab"}
+    succeed(engine, lone(engine, replace(same(), source=facts))[0].id)
+    row = {"id": str(new_id()), "custom_id": "new/1.jpg", "source": {"path": "/new/1.jpg"}}
+    with engine.begin() as connection:
+        batch = open_batch(connection, "again")
+        contents.insert_skipped(connection, batch, [row | {"content_key": same().content_key}])
+        (linked,) = finished_jobs(connection, batch.id)
+    assert (linked.source, linked.custom_id) == (facts | {"path": "/new/1.jpg"}, "new/1.jpg")

@@ -43,13 +43,14 @@ class Watched:
     def __init__(self, root: Path, engine: Engine, uploads: Uploads, inspector: ImageInspector, **fields: Any) -> None:
         self.root, self.told, self.now = root, list[str](), 0.0
         recipe = fields.pop("recipe", Recipe(Operation.ENHANCE, {}))
+        uploader = fields.pop("uploader", Uploader)
         limits = {"quiet_s": 60.0, "most": 1_000, "priority": Priority.INTERACTIVE} | fields
         self.source = Source(folder_id(root), "drop", recipe, labels={"folder": str(root)}, **limits)
         self._watch = FolderWatch(
             root,
             self.source,
             engine=engine,
-            uploader=Uploader(uploads.storage, bucket=BUCKET, inspector=inspector),
+            uploader=uploader(uploads.storage, bucket=BUCKET, inspector=inspector),
             owner=OWNER,
             settle_s=2,
             tell=self.told.append,
@@ -106,6 +107,21 @@ def test_a_file_that_stops_half_way_is_taken_when_it_is_whole(watch: Watch, engi
     watched.put("1.jpg", whole)
     assert watched.pass_by() == 1
     assert rows(engine, "state") == ["queued"]
+
+
+class Disturbed(Uploader):
+    """Somebody goes on writing while a photo is read."""
+
+    def upload(self, picture: Any, recipe: Recipe, *, is_redo: bool = False) -> Any:
+        made = super().upload(picture, recipe, is_redo=is_redo)
+        picture.path.write_bytes(photo("green"))
+        return made
+
+
+def test_what_changes_while_it_is_read_is_not_taken(watch: Watch, engine: Engine) -> None:
+    watched = watch(uploader=Disturbed)
+    watched.put("1.jpg", photo())
+    assert watched.pass_by(6) == 0
 
 
 def test_what_is_no_picture_is_rejected_once(watch: Watch, engine: Engine) -> None:

@@ -15,6 +15,7 @@ import pillow_heif
 import pytest
 from PIL import Image
 
+from clients.s3_objects import ObjectInfo
 from clients.storage import ObjectMissing, Storage, StorageUnavailable
 from models.progress import BatchView
 from models.results import JobResult
@@ -29,7 +30,13 @@ HOSTILE = "<script>alert(1)</script>\"'&$rows"
 class Bucket(dict[str, bytes]):
     """Storage as far as a sheet needs it."""
 
-    def get(self, bucket: str, key: str, *, max_bytes: int) -> bytes:  # type: ignore[override]
+    def head(self, bucket: str, key: str, *, version_id: str | None = None) -> ObjectInfo | None:
+        data = self.get(bucket, key, max_bytes=2**20)
+        return ObjectInfo(bucket, key, len(data), f'"{hashlib.md5(data).hexdigest()}"', None)
+
+    def get(  # type: ignore[override]
+        self, bucket: str, key: str, *, max_bytes: int, version_id: str | None = None
+    ) -> bytes:
         if key == "down":
             raise StorageUnavailable("no answer")
         if key not in self:
@@ -109,6 +116,15 @@ def test_before_and_after_stand_in_one_row(tmp_path: Path) -> None:
     assert page.count('class="wipe"') == 1
     for text in ("<b>Before</b> <span>80 × 60</span>", "→ 80 × 60", "$0.12", "completed with errors", "14 May 2026"):
         assert text in page
+
+
+def test_an_original_in_a_bucket_is_shown_while_it_is_the_same(tmp_path: Path) -> None:
+    data = picture()
+    facts = {"path": "s3://photos/a.jpg", "bytes": len(data), "etag": hashlib.md5(data).hexdigest()}
+    job = replace(JOB, source=facts, outputs=[output(data)])
+    assert sheet(tmp_path, job).count("data:image/jpeg;base64,") == 2
+    changed = replace(job, source=facts | {"etag": "another"})
+    assert sheet(tmp_path, changed).count("data:image/jpeg;base64,") == 1
 
 
 def test_several_outputs_stand_side_by_side(tmp_path: Path) -> None:
