@@ -14,6 +14,7 @@ from typing import Any
 
 import click
 
+from cli import wording
 from cli.exits import CannotStart, CommandError, Exit, UsageFault
 from cli.request_options import check_address, limits_of, recipe_of, selection_of
 from cli.terminal import say
@@ -194,7 +195,7 @@ def tell_bill(jobs: int, low_usd: Decimal, high_usd: Decimal, *, what: str, budg
     """The range, before anything is spent."""
     cost = f"${low_usd:.2f}" if low_usd == high_usd else f"${low_usd:.2f} to ${high_usd:.2f}"
     limit = "" if budget_usd is None else f", budget ${budget_usd:.2f}"
-    say(f"{jobs} jobs, {what}: {cost} estimated{limit}", style="bold")
+    say(f"{wording.jobs(jobs)}, {what}: {cost} estimated{limit}", style="bold")
     if budget_usd is not None and budget_usd < low_usd:
         say(f"The budget is below the least that they cost: it will pause at ${budget_usd:.2f}.", style="yellow")
 

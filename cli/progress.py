@@ -5,7 +5,9 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from rich.console import RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.text import Text
 from sqlalchemy import Engine
 
 from cli import wording
@@ -91,15 +93,19 @@ def _watch_bar(engine: Engine, batch_id: uuid.UUID) -> BatchView:
 
 @contextmanager
 def bar(_: str) -> Iterator[Progress]:
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=30),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[detail]}", style="dim"),
-    )
-    with Progress(*columns, console=console) as progress:
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=30), MofNCompleteColumn(), TimeElapsedColumn())
+    with _Detailed(*columns, console=console) as progress:
         yield progress
+
+
+class _Detailed(Progress):
+    """The detail has a line of its own: beside the bar it would squeeze it on a terminal of 80 columns."""
+
+    def get_renderables(self) -> Iterator[RenderableType]:
+        yield self.make_tasks_table(self.tasks)
+        for task in self.tasks:
+            if task.fields["detail"]:
+                yield Text(task.fields["detail"], style="dim")
 
 
 def describe(batch: BatchView, upstream: UpstreamState | None = None) -> str:
