@@ -8,8 +8,9 @@ from pathlib import Path
 import click
 from sqlalchemy import Engine
 
+from cli.exits import Exit
 from cli.orders import RESULTS, Order
-from cli.progress import describe, follow
+from cli.progress import describe, exit_code, follow
 from cli.terminal import say
 from clients.storage import Storage
 from models.inserts import BatchRef
@@ -21,8 +22,8 @@ from producer.sheet import write_sheet
 _TOLERATED = 0.5  # of a sample that may fail where --max-failure-rate does not say, and nobody is asked
 
 
-def run_canary(engine: Engine, storage: Storage, batch: BatchRef, order: Order, rest: int, *, yes: bool) -> bool:
-    """Wait for what is queued so far, show cost, failures and the contact sheet; whether to go on with the rest."""
+def run_canary(engine: Engine, storage: Storage, batch: BatchRef, order: Order, rest: int, *, yes: bool) -> Exit | None:
+    """Wait for what is queued so far, show cost, failures and the contact sheet; None to go on with the rest."""
     view = _ended(engine, batch)
     failed = view.counts[JobState.FAILED] + view.counts[JobState.REJECTED]
     succeeded = view.counts[JobState.SUCCEEDED]
@@ -34,22 +35,25 @@ def run_canary(engine: Engine, storage: Storage, batch: BatchRef, order: Order, 
         each = view.spent_usd / (succeeded + failed)
         most = order.bill(rest)[1]
         say(f"The other {rest} would cost about ${each * rest:.2f} at what these did (at most ${most:.2f}).")
-    return _goes_on(view, failed, succeeded, order, rest, yes=yes)
+    return _stopped(view, failed, succeeded, order, rest, yes=yes)
 
 
-def _goes_on(view: BatchView, failed: int, succeeded: int, order: Order, rest: int, *, yes: bool) -> bool:
+def _stopped(view: BatchView, failed: int, succeeded: int, order: Order, rest: int, *, yes: bool) -> Exit | None:
     if view.paused_reason is not None:
         say(f"It is paused ({view.paused_reason}); photabatch resume {view.slug} lets it go on.", style="yellow")
-        return False
+        return exit_code(view)
+    if view.unfinished:
+        say(f"The sample is not done: {describe(view)}", style="yellow")
+        return exit_code(view)
     if sys.stdin.isatty() and not yes:
-        return click.confirm(f"Go on with the other {rest}?", err=True)
+        return None if click.confirm(f"Go on with the other {rest}?", err=True) else Exit.SUCCEEDED
     if not yes:
-        return False
+        return Exit.SUCCEEDED
     tolerated = _TOLERATED if order.limits.max_failure_rate is None else order.limits.max_failure_rate
     if failed > tolerated * (failed + succeeded):
         say(f"Too many of them failed ({failed} of {failed + succeeded}): stopped.", style="red")
-        return False
-    return True
+        return Exit.SOME_FAILED
+    return None
 
 
 def _ended(engine: Engine, batch: BatchRef) -> BatchView:

@@ -60,7 +60,7 @@ def resume(batch: str, budget: Decimal | None, as_json: bool) -> int:
             resume_batch(connection, batch_id, budget_usd=budget)
         view = read_view(engine, batch_id)
     word = "goes on" if before.paused_reason else "was not paused"
-    say(f"{view.slug} {word}: {wording.jobs(view.counts[JobState.QUEUED])} left.")
+    say(f"{view.slug} {word}: {wording.jobs(view.unfinished)} left.")
     say(f"Follow it: photabatch watch {view.slug}")
     return _done(view, as_json=as_json)
 
@@ -109,6 +109,9 @@ def _show_retried(view: BatchView, done: Retried, groups: Sequence[FailureGroup]
     if code is not None and code not in {group.code for group in groups}:
         there = ", ".join(f"{group.code} ({group.count})" for group in groups) or "none"
         say(f"No job of {view.slug} failed with the code {code}; codes are: {there}.")
+        return
+    if not groups:
+        say(f"No job of {view.slug} failed or expired.")
         return
     say(f"{done.retried} called anew, {done.collected_again} collected again without a second charge.")
     if done.left:

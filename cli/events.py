@@ -1,8 +1,10 @@
 """`photabatch events`: upload events from a queue."""
 
-from functools import partial
+import uuid
+from collections.abc import Sequence
 
 import click
+from sqlalchemy import Engine
 
 from cli.accounts import account_option, account_services
 from cli.exits import CannotStart, Exit
@@ -11,8 +13,12 @@ from cli.terminal import log_to_stderr, say
 from clients.sns import SnsReader
 from clients.sqs import Queue, QueueRefused
 from clients.storage import Storage
-from producer.arrivals import accept
-from producer.sqs import QueueEvents
+from models.accounts import read_account
+from producer.arrivals import Accepted, accept
+from producer.ownership import Owner
+from producer.s3_events import UploadEvent
+from producer.sqs import QueueEvents, Take
+from settings import Settings
 
 
 @click.command()
@@ -29,7 +35,7 @@ def events(url: str, endpoint_url: str | None, account_name: str) -> int:
     stopper = Stopper()
     with account_services(account_name, with_workers=True) as (settings, engine, owner):
         storage = Storage.from_settings(settings)
-        take = partial(accept, engine, storage, owner=owner, allowed_hosts=settings.allowed_hosts)
+        take = taking(engine, storage, settings, owner.account.id)
         queue = Queue(url, endpoint_url=endpoint_url, region=settings.aws_region)
         reader = QueueEvents(
             queue,
@@ -46,3 +52,17 @@ def events(url: str, endpoint_url: str | None, account_name: str) -> int:
         except QueueRefused as error:
             raise CannotStart(f"The queue {url} cannot be used: {error}") from None
     return Exit.SUCCEEDED
+
+
+def taking(engine: Engine, storage: Storage, settings: Settings, account_id: uuid.UUID) -> Take:
+    """Each time with what the account may do by then: this process may run for months."""
+
+    def take(events: Sequence[UploadEvent]) -> Accepted:
+        with engine.connect() as connection:
+            account = read_account(connection, account_id)
+        if account is None:
+            raise LookupError(f"no account {account_id}")
+        owner = Owner(account, settings.s3_bucket)
+        return accept(engine, storage, events, owner, allowed_hosts=settings.allowed_hosts)
+
+    return take

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import click
-from pydantic_core import from_json
+from pydantic_core import from_json, to_json
 from sqlalchemy import Connection, Engine
 
 from cli.exits import CommandError, Exit, UsageFault
@@ -62,7 +62,7 @@ def checked(source: str, defaults: dict[str, Any], owner: Owner, *, is_redo: boo
         known = with_content(job, is_redo=is_redo)
         tally.add(number, known)
         spool.add(number, known)
-        digest.update(json.dumps([known.content_key, known.spec.custom_id, known.output]).encode())
+        digest.update(to_json([known.content_key, known.params.body(), known.spec, known.output]))
 
     checker = Checker(spool, keep, allowed_hosts=get_settings().allowed_hosts, owner=owner, defaults=defaults)
     try:
@@ -111,7 +111,7 @@ def run_manifest(source: str, operation: str | None, options: dict[str, Any], ma
         check_destination(None, (Path(out) if out else RESULTS) if is_local else None, storage)
         with checked(source, defaults, Owner(OPERATOR, settings.s3_bucket), is_redo=is_redo) as manifest:
             batch_name = name or f"{Path(source).stem if source != '-' else 'manifest'}"
-            run_key = hashlib.sha256(json.dumps([manifest.digest, out, name]).encode()).hexdigest()
+            run_key = hashlib.sha256(json.dumps([manifest.digest, out, name, is_redo]).encode()).hexdigest()
             batch = earlier_batch(engine, run_key, manner)
             if batch is None:
                 batch = _queue(
@@ -138,9 +138,7 @@ def run_manifest(source: str, operation: str | None, options: dict[str, Any], ma
 
 def _go_on(engine: Engine, batch: BatchRef, limits: BatchLimits, manner: Manner) -> None:
     """Its lines went in together: none is missing, so that it takes no more."""
-    if set_going(engine, batch, limits, manner):
-        with engine.begin() as connection:
-            close_batch(connection, batch)
+    set_going(engine, batch, limits, manner, takes_more=False)
 
 
 def _queue(
@@ -250,7 +248,7 @@ def submit(manifest: str, operation: str | None, **options: Any) -> int:
     finished, queues nothing twice.
     """
     load_settings()
-    refuse_lonely_detach()
+    refuse_lonely_detach("submit")
     chosen = {name: options.pop(name) for name in ("skip_invalid", "yes", "as_json")}
     is_redo = options.pop("is_redo")
     return run_manifest(manifest, operation, options, Manner(detach=True, **chosen), is_redo=is_redo)

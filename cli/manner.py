@@ -21,7 +21,15 @@ from models import DEFAULT_ACCOUNT
 from models.contents import find_run, open_again
 from models.inserts import BatchRef, get_batch
 from models.progress import find_batch, read_batch
-from producer.batches import BatchError, BatchLimits, BudgetReached, resume_batch, retry_batch
+from producer.batches import (
+    BatchError,
+    BatchLimits,
+    BudgetReached,
+    close_batch,
+    limit_batch,
+    resume_batch,
+    retry_batch,
+)
 from producer.results import OutputsLost, download_results
 from producer.submission import BatchClosed
 from sandbox.stack import read_running
@@ -41,11 +49,11 @@ class Manner:
     as_json: bool = False
 
 
-def refuse_lonely_detach() -> None:
+def refuse_lonely_detach(what: str = "--detach") -> None:
     """Raise UsageFault where nobody would work on what is left behind."""
     settings = load_settings()
     if not is_complete(settings) and read_running(settings.home) is None:
-        raise UsageFault("--detach needs a stack that goes on by itself: start `photabatch up` first")
+        raise UsageFault(f"{what} needs a stack that goes on by itself: start `photabatch up` first")
 
 
 def earlier_batch(engine: Engine, run_key: str, manner: Manner) -> BatchRef | None:
@@ -68,10 +76,11 @@ def earlier_batch(engine: Engine, run_key: str, manner: Manner) -> BatchRef | No
     return batch
 
 
-def set_going(engine: Engine, batch: BatchRef, limits: BatchLimits, manner: Manner) -> bool:
-    """Retry what failed, pay on with a new budget, and let jobs join again; False if none can any more.
+def set_going(engine: Engine, batch: BatchRef, limits: BatchLimits, manner: Manner, *, takes_more: bool = True) -> bool:
+    """Retry what failed (also where that many failed that it paused), and let jobs join again; False if it has ended.
 
-    Raise CommandError.
+    The limits that are given now take the place of its own. `takes_more`: whether jobs may be missing; a batch that is
+    complete is left closed. Raise CommandError.
     """
     try:
         with engine.begin() as connection:
@@ -79,13 +88,30 @@ def set_going(engine: Engine, batch: BatchRef, limits: BatchLimits, manner: Mann
                 done = retry_batch(connection, batch.id)
                 say(f"{done.retried} called anew, {done.collected_again} collected again without a second charge.")
             view = read_batch(connection, batch.id)
-            if view is not None and view.paused_reason == "budget" and limits.budget_usd is not None:
+            if view is None or view.status.is_final or (takes_more and not open_again(connection, batch.id)):
+                return False
+            if view.paused_reason == "budget" and limits.budget_usd is not None:
                 resume_batch(connection, batch.id, budget_usd=limits.budget_usd)
-            return open_again(connection, batch.id)
+            if view.paused_reason == "failure_rate" and manner.retry_failed:
+                resume_batch(connection, batch.id)
+            limit_batch(connection, batch.id, limits)
+            return True
     except BudgetReached as error:
         raise CommandError(f"{batch.slug}: {error}", Exit.BUDGET) from None
     except BatchError as error:
         raise CommandError(f"{batch.slug}: {error}", Exit.NOTHING_TO_DO) from None
+
+
+@contextmanager
+def closed_again(engine: Engine, batch: BatchRef | None) -> Iterator[None]:
+    """If the block is left by an error, a batch that was complete before is so again: else it would never end."""
+    try:
+        yield
+    except BaseException:
+        if batch is not None and not batch.is_open:
+            with engine.begin() as connection:
+                close_batch(connection, batch)
+        raise
 
 
 @contextmanager

@@ -26,6 +26,7 @@ from clients.storage import Storage
 from models import Priority
 from producer.batches import BatchLimits
 from producer.jobs import CheckedJob, webhook_url_fault
+from producer.manifest_files import is_manifest
 from producer.photos import Address, NoSuchSource, Picture, find_pictures
 from producer.recipes import Recipe
 from producer.selection import Selection
@@ -138,8 +139,19 @@ def _check_sources(order: Order) -> None:
     for source in order.sources:
         if "://" in source and not source.startswith("s3://"):
             check_address(Address(source), order.recipe)
+        elif is_manifest(source):
+            raise UsageFault(f"{source}: a manifest is run by itself, without other sources or --files-from")
+        elif order.out is not None and _is_fed_by(source, order.out):
+            raise UsageFault(f"--out {order.out}: the next run would find its results in {source}; name another place")
     if not order.is_on_s3 and str(order.files_from) != "-" and next(order.pictures(None), None) is None:
         raise nothing_found(order)
+
+
+def _is_fed_by(source: str, out: str) -> bool:
+    """Whether results there would be pictures of the source. A folder passes over those below it, not itself."""
+    if "://" in source or "://" in out:
+        return source.startswith("s3://") and out.startswith(source)
+    return Path(out).resolve() == Path(source).resolve()
 
 
 def nothing_found(order: Order) -> CommandError:

@@ -12,7 +12,7 @@ from producer.preflight import LARGEST_SIDE, SMALL_SIDE, Count, Kind, Notice, Pr
 _LONGEST_NAME = 24  # characters; the end of a path tells more than its beginning
 _MEANINGS: Mapping[Kind | Notice, str] = {
     Kind.READY: "would be done",
-    Kind.DONE_BEFORE: "done by an earlier run: skipped",
+    Kind.DONE_BEFORE: "done or queued by an earlier run: skipped",
     Kind.DUPLICATE: "same content as another one here: done once",
     Kind.CORRUPT: "empty, cut off or damaged: refused, costs nothing",
     Kind.UNSUPPORTED: "not JPEG, PNG, WebP or HEIC: refused, costs nothing",

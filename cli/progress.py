@@ -117,6 +117,8 @@ def describe(batch: BatchView, upstream: UpstreamState | None = None) -> str:
         words.append(f"about {_minutes((batch.eta - batch.eta.now(batch.eta.tzinfo)).total_seconds())} left")
     if batch.paused_reason:
         words.append(wording.paused(batch))
+    if batch.is_filling and not batch.unfinished:
+        words.append("open for more")
     if batch.forecast is not None and batch.forecast.meets_deadline is False:
         words.append(str(wording.foreseen(batch)))
     if upstream and upstream.closed_reason:

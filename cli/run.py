@@ -10,11 +10,19 @@ import click
 from sqlalchemy import Engine
 
 from cli.canary import run_canary
-from cli.exits import Exit
 from cli.fleet import load_settings, open_database, services
 from cli.lining_up import lined_up, show_lineup
 from cli.manifests import is_manifest_run, run_manifest
-from cli.manner import Manner, attended, command_line, earlier_batch, refuse_lonely_detach, see_through, set_going
+from cli.manner import (
+    Manner,
+    attended,
+    closed_again,
+    command_line,
+    earlier_batch,
+    refuse_lonely_detach,
+    see_through,
+    set_going,
+)
 from cli.orders import Order, check_destination, check_services, check_webhook, confirm, order_of, tell_bill
 from cli.progress import bar
 from cli.request_options import request_options, selection_options
@@ -95,10 +103,18 @@ class Running:
 
     def go(self) -> int:
         batch = earlier_batch(self.engine, self.order.run_key, self.manner)
-        if batch is not None and not set_going(self.engine, batch, self.order.limits, self.manner):
-            with attended(batch):
-                return self._see_through(batch, time.monotonic())
-        if not self.order.example.params.image_fields:
+        with closed_again(self.engine, batch):
+            return self._go_on(batch)
+
+    def _go_on(self, batch: BatchRef | None) -> int:
+        has_photos = bool(self.order.example.params.image_fields)
+        takes_more = batch is None or batch.is_open or has_photos  # pictures out of nothing go in together
+        if batch is not None:
+            is_going = set_going(self.engine, batch, self.order.limits, self.manner, takes_more=takes_more)
+            if not (is_going and takes_more):
+                with attended(batch):
+                    return self._see_through(batch, time.monotonic())
+        if not has_photos:
             return self._generate(batch)
         looked = lined_up(
             self.order, engine=self.engine, storage=self.storage, batch=batch, is_looking=self.manner.is_looking
@@ -132,9 +148,12 @@ class Running:
         sample = self.manner.sample
         if sample is not None and lineup.to_do > sample:
             self._upload(batch, lineup.spread(sample), sample)
-            if not run_canary(self.engine, self.storage, batch, self.order, lineup.to_do - sample, yes=self.manner.yes):
+            rest = lineup.to_do - sample
+            stopped = run_canary(self.engine, self.storage, batch, self.order, rest, yes=self.manner.yes)
+            if stopped is not None:
                 say(f"To go on with the rest:\n  {command_line('--sample')}")
-                return Exit.SUCCEEDED
+                say(f"To leave it at that: photabatch cancel {batch.slug}")
+                return stopped
         self._upload(batch, lineup, lineup.entries)
         self._close(batch)
         return self._see_through(batch, started)

@@ -40,7 +40,7 @@ def show_summary(batch: BatchView, *, files: int = 0, folder: Path | None = None
 def _ahead(batch: BatchView) -> Iterator[tuple[str, str | None]]:
     yield "Window", batch.window
     yield "Deadline", wording.deadline(batch)
-    yield "Waits", None if batch.waiting is None else wording.waits(batch.waiting)
+    yield "Waits", None if batch.waiting is None else wording.waits(batch.waiting).removeprefix("waits").lstrip(": ")
     yield "Forecast", wording.foreseen(batch)
 
 
@@ -54,6 +54,9 @@ def _show_hints(batch: BatchView) -> None:
         judged = ", which judges failures anew" if batch.paused_reason == "failure_rate" else ""
         say(f"To go on{judged}: photabatch resume {batch.slug}{budget}")
         say(f"To give them up: photabatch cancel {batch.slug}")
+    elif batch.is_filling and not batch.unfinished:
+        say("It is open for more: the command that fills it has not come to its end.", style="yellow")
+        say(f"Was it interrupted? Give it again to go on, or end the batch: photabatch cancel {batch.slug}")
     elif batch.waiting is not None and batch.waiting.until is not None:
         when = wording.clock(batch.waiting.until)
         say(f"{left} left: the rest goes on by itself at {when} as long as a stack is up.", style="yellow")

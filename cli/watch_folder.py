@@ -21,7 +21,7 @@ from cli.terminal import say
 from clients.image_inspector import ImageInspector
 from clients.storage import Storage, StorageError
 from models import Priority
-from producer.bursts import Source
+from producer.bursts import LARGEST, LONGEST_S, Source
 from producer.folder_results import FolderResults
 from producer.folder_watch import FolderWatch, folder_id
 from producer.ownership import OPERATOR, Owner, QueueFull
@@ -70,7 +70,9 @@ class Watch:
     metavar="SECONDS",
     help="A burst is one batch; it ends when nothing came for so long,",
 )
-@click.option("--most", type=click.IntRange(1), default=MOST, show_default=True, help="or with so many photos.")
+@click.option(
+    "--most", type=click.IntRange(1, LARGEST), default=MOST, show_default=True, help="or with so many photos."
+)
 @click.option("--priority", type=click.Choice(["interactive", "normal", "bulk"]), default="interactive")
 @click.option("--budget", type=Money(), metavar="USD", help="Never spend more than this a burst.")
 @click.option("--webhook", "webhook_url", metavar="URL", help="Where the events of each burst are posted.")
@@ -99,8 +101,8 @@ def _checked(root: Path, options: dict[str, Any]) -> Watch:
     given = {name: options.pop(name) for name in names}
     if given["operation"] in (None, "generate"):
         raise UsageFault("--op says what to do with the photos: enhance, edit or remix")
-    if min(given["settle_s"], given["quiet_s"]) <= 0:
-        raise UsageFault("--settle and --quiet must be more than 0")
+    if not all(0 < given[name] <= LONGEST_S for name in ("settle_s", "quiet_s")):  # not a number is neither
+        raise UsageFault(f"--settle and --quiet must be more than 0 and at most {LONGEST_S:,.0f} seconds")
     is_s3 = bool(given["out"]) and given["out"].startswith("s3://")
     recipe, _ = recipe_of(given["operation"], options, output=given["out"] if is_s3 else None)
     folder = Path(given["out"]) if given["out"] and not is_s3 else None

@@ -70,8 +70,11 @@ def pause_reason(batch: BatchView) -> str:
             return f"its budget of ${batch.budget_usd:.2f} is reached"
         case "failure_rate":
             failed = counts[JobState.FAILED] + counts[JobState.REJECTED]
-            most = "" if batch.max_failure_rate is None else f", more than {batch.max_failure_rate * 100:g}%"
-            return f"{failed} of {failed + counts[JobState.SUCCEEDED]} jobs failed{most}"
+            judged = failed + counts[JobState.SUCCEEDED]
+            most = batch.max_failure_rate
+            if most is not None and failed <= most * judged:  # some were tried again since
+                return f"more than {most * 100:g}% of its jobs had failed"
+            return f"{failed} of {judged} jobs failed" + ("" if most is None else f", more than {most * 100:g}%")
         case "user":
             return "by a person"
     return str(batch.paused_reason)

@@ -3,11 +3,13 @@
 import asyncio
 import contextlib
 import multiprocessing
+import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import resource_tracker
 from typing import TypeVar
 
 from pebble import ProcessExpired, ProcessPool
@@ -68,7 +70,8 @@ class ImageChildren:
                 self._discard()  # a child was killed while it was idle, which breaks the whole pool
             if self._pool is None:
                 self._pool = self._new_pool()
-            return self._pool.schedule(function, args=(argument,), timeout=self._seconds)
+            with _unheard(signal.SIGINT):
+                return self._pool.schedule(function, args=(argument,), timeout=self._seconds)
 
     def _new_pool(self) -> ProcessPool:
         """Spawned, because a fork of a process with threads may hold their locks for ever."""
@@ -80,6 +83,20 @@ class ImageChildren:
             self._pool.stop()  # type: ignore[no-untyped-call]
             self._pool.join()
             self._pool = None
+
+
+@contextlib.contextmanager
+def _unheard(number: signal.Signals) -> Iterator[None]:
+    """What begins in here, threads and what they spawn too, never gets the signal.
+
+    Ctrl-C reaches every process of a terminal: children that it ends while they start leave the pool waiting for ever.
+    """
+    resource_tracker.ensure_running()  # begins with the first child otherwise, and lets the signal through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [number])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextlib.contextmanager

@@ -9,6 +9,11 @@ _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]")
 LONGEST_KEY = 1_024  # bytes of UTF-8, the limit of S3
 
 
+def has_control(key: str) -> bool:
+    """Whether it has control characters, or halves of surrogates: S3 may have such keys, and no job names them."""
+    return any(unicodedata.category(letter) in ("Cc", "Cs") for letter in key)
+
+
 @dataclass(frozen=True, slots=True)
 class S3Uri:
     """An object, or with an empty or partial key a prefix."""
@@ -25,7 +30,7 @@ class S3Uri:
             raise ValueError("must begin with s3://")
         if not _BUCKET.fullmatch(bucket):
             raise ValueError(f"has no valid bucket name: {bucket[:64]!r}")
-        if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in key):
+        if has_control(key):
             raise ValueError("contains control characters")
         if len(key.encode()) > LONGEST_KEY:
             raise ValueError(f"has a key longer than {LONGEST_KEY} bytes")

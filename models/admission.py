@@ -25,6 +25,7 @@ class Lane:
 
     `money_usd` and `account_usd`: what its budget and its account's budgets still cover; None without one. `room_s`:
     seconds by whose end a call that begins now has to be done, as its window and deadline say; None: whenever.
+    `operation` and `next_usd`: of its next job, and the most that it costs.
     """
 
     priority: int
@@ -38,6 +39,9 @@ class Lane:
     window: str | None = None
     deadline: datetime | None = None
     room_s: float | None = None
+    operation: str | None = None
+    next_usd: Decimal | None = None
+    budget_usd: Decimal | None = None
 
 
 # A generation that goes on with an earlier call (it has that one's `client_request_id`) keeps Phota no busier.
@@ -67,11 +71,11 @@ _LANES = text(
     )
     SELECT lane.priority, lane.lane_id, coalesce(batch.weight, 1) AS weight,
            coalesce(batch.cancelled_at, batch.finished_at) IS NOT NULL AS is_over,
-           batch.budget_usd - (progress.spent_usd + progress.reserved_usd) AS money_usd,
-           batch.admission_window AS window, batch.deadline, head.account_id
+           batch.budget_usd, batch.budget_usd - (progress.spent_usd + progress.reserved_usd) AS money_usd,
+           batch.admission_window AS window, batch.deadline, head.*
     FROM lane
     JOIN LATERAL (
-        SELECT account_id FROM jobs
+        SELECT account_id, operation, estimate_usd AS next_usd FROM jobs
         WHERE state = 'queued' AND priority = lane.priority AND lane_id = lane.lane_id AND due_at <= now()
         ORDER BY due_at, id LIMIT 1
     ) AS head ON true
@@ -84,10 +88,11 @@ _LANES = text(
 
 
 def waiting_lanes(connection: Connection, in_flight: dict[uuid.UUID, int]) -> list[Lane]:
-    money = account_money(connection)
+    rows = connection.execute(_LANES).mappings().all()
+    money = account_money(connection, {row["account_id"] for row in rows})
     return [
         Lane(in_flight=in_flight.get(row["lane_id"], 0), account_usd=money.get(row["account_id"]), **row)
-        for row in connection.execute(_LANES).mappings()
+        for row in rows
     ]
 
 
@@ -106,19 +111,32 @@ class Admission:
     fate: Fate
 
 
-# SKIP LOCKED: a cancel in progress must not hold up everybody else's admission. Of jobs of one content the first that
-# its batch can pay for goes: the others would wait for one that does not come. Money is summed over what would be
-# called, in the lane's order and, for lanes of one account, turn by turn. The array finds rows by their key whatever
-# the planner thinks of how many they are.
+# Lanes were read a moment ago, so their batches are looked at again under a lock that lets producers in and keeps out
+# `hold_batch`: a pause, a cancel or a new budget comes before this statement, which then passes the batch over, or
+# waits for the commit, after which nothing is admitted. A lane of lone jobs has its account's id. SKIP LOCKED: a cancel
+# or a long retry in progress must not hold up everybody else's admission.
+# Of jobs of one content the first that its batch can pay for goes: the others would wait for one that does not come.
+# Money is summed over what would be called, in the lane's order and, for lanes of one account, turn by turn; a job that
+# is dearer than all that its account has left does not stand in the way of the others. The array finds rows by their
+# key whatever the planner thinks of how many they are.
 _ADMIT = text(
     f"""
     WITH lane AS (
         SELECT * FROM unnest(CAST(:priorities AS int[]), CAST(:lanes AS uuid[]), CAST(:slots AS int[]),
                              CAST(:rooms AS float8[]), CAST(:money AS numeric[]), CAST(:accounts AS uuid[]),
-                             CAST(:account_money AS numeric[]))
-            WITH ORDINALITY AS l (priority, lane_id, slots, room_s, money_usd, account_id, account_usd, turn)
+                             CAST(:account_money AS numeric[]), CAST(:budgets AS numeric[]))
+            WITH ORDINALITY
+            AS l (priority, lane_id, slots, room_s, money_usd, account_id, account_usd, budget_usd, turn)
+    ), going AS MATERIALIZED (
+        SELECT id, budget_usd FROM batches
+        WHERE id = ANY (CAST(:lanes AS uuid[])) AND coalesce(paused_at, cancelled_at, finished_at) IS NULL
+        FOR SHARE SKIP LOCKED
     ), pick AS (
-        SELECT lane.*, next.* FROM lane CROSS JOIN LATERAL (
+        SELECT lane.*, next.* FROM (
+            SELECT lane.* FROM lane LEFT JOIN going ON going.id = lane.lane_id
+            WHERE lane.lane_id = lane.account_id
+               OR going.id IS NOT NULL AND going.budget_usd IS NOT DISTINCT FROM lane.budget_usd
+        ) AS lane CROSS JOIN LATERAL (
             SELECT first.*, row_number() OVER (ORDER BY due_at, id) AS place FROM (
                 SELECT id, due_at, operation, estimate_usd, content_key, is_redo, batch_id FROM jobs
                 WHERE state = 'queued' AND priority = lane.priority AND lane_id = lane.lane_id AND due_at <= now()
@@ -146,8 +164,9 @@ _ADMIT = text(
                    PARTITION BY content_key, is_possible ORDER BY place, turn) = 1) AS is_first
         FROM timed
     ), summed AS (
-        SELECT *, sum(CASE WHEN is_first THEN cost_usd END) OVER (PARTITION BY account_id ORDER BY place, turn)
-                  <= account_usd AS is_covered
+        SELECT *, cost_usd <= account_usd AND coalesce(
+                   sum(cost_usd) FILTER (WHERE is_first AND cost_usd <= account_usd)
+                       OVER (PARTITION BY account_id ORDER BY place, turn), 0) <= account_usd AS is_covered
         FROM ranked
     ), judged AS MATERIALIZED (
         SELECT id, done_id, CASE
@@ -191,6 +210,7 @@ def admit(
             "money": [lane.money_usd for lane, _ in slots],
             "accounts": [lane.account_id for lane, _ in slots],
             "account_money": [lane.account_usd for lane, _ in slots],
+            "budgets": [lane.budget_usd for lane, _ in slots],
             "latency": dict(latency_s or {}),
             "unknown": UNKNOWN_S,
             "resend": RESEND_S,
@@ -257,7 +277,7 @@ _PAUSE_WITHOUT_MONEY = text(
     """
     UPDATE batches SET paused_at = now(), paused_reason = 'budget'
     WHERE id IN (SELECT id FROM batches WHERE id = :lane AND paused_at IS NULL AND finished_at IS NULL
-                 FOR UPDATE SKIP LOCKED)
+                 AND budget_usd = :budget FOR UPDATE SKIP LOCKED)
       AND (SELECT estimate_usd FROM jobs WHERE state = 'queued' AND priority = :priority AND lane_id = :lane
            AND due_at <= now() ORDER BY due_at, id LIMIT 1) > :money
     """
@@ -267,6 +287,5 @@ _PAUSE_WITHOUT_MONEY = text(
 def pause_without_money(connection: Connection, lane: Lane) -> None:
     """Pause the lane's batch if its budget does not cover its next job."""
     if lane.money_usd is not None:
-        connection.execute(
-            _PAUSE_WITHOUT_MONEY, {"lane": lane.lane_id, "priority": lane.priority, "money": lane.money_usd}
-        )
+        values = {"lane": lane.lane_id, "priority": lane.priority, "money": lane.money_usd, "budget": lane.budget_usd}
+        connection.execute(_PAUSE_WITHOUT_MONEY, values)

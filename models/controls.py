@@ -5,6 +5,7 @@ Each begins with `hold_batch`, as a retry does, so two of them at once come one 
 
 import uuid
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 
 from sqlalchemy import Connection, text
@@ -58,6 +59,29 @@ _RESUME = text(
 def resume(connection: Connection, batch_id: uuid.UUID, *, budget_usd: Decimal | None) -> None:
     """With that budget; None keeps the one it has. Failures are judged anew from here on."""
     connection.execute(_RESUME, {"id": batch_id, "budget": budget_usd})
+
+
+_LIMIT = text(
+    """
+    UPDATE batches SET budget_usd = coalesce(:budget, budget_usd), deadline = coalesce(:deadline, deadline),
+           admission_window = coalesce(:window, admission_window), max_failure_rate = coalesce(:rate, max_failure_rate)
+    WHERE id = :id
+    """
+)
+
+
+def limit(
+    connection: Connection,
+    batch_id: uuid.UUID,
+    *,
+    budget_usd: Decimal | None,
+    window: str | None,
+    deadline: datetime | None,
+    max_failure_rate: float | None,
+) -> None:
+    """Put limits in place of those that it has; None of each keeps the one it has."""
+    values = {"budget": budget_usd, "window": window, "deadline": deadline, "rate": max_failure_rate}
+    connection.execute(_LIMIT, {"id": batch_id, **values})
 
 
 @dataclass(frozen=True, slots=True)

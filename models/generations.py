@@ -19,7 +19,7 @@ _A_SECOND = 50.0  # so many of a bite are asked for or sent again in a second: a
 class Fate(StrEnum):
     """What a failed job's next generation begins as."""
 
-    FRESH = "fresh"  # a new call: nothing was charged, or the user pays again
+    FRESH = "fresh"  # a new call: nothing was charged, or the user pays again; none if it was done meanwhile
     COLLECT = "collect"  # paid or perhaps paid, and Phota knows it: asked for and stored again
     RESEND = "resend"  # perhaps charged: the same `client_request_id` again is free while Phota remembers it
     STUCK = "stuck"  # perhaps charged, and too old for that: none
@@ -27,10 +27,14 @@ class Fate(StrEnum):
 
 
 _WAS_COLLECTED = "client_request_id <> replace(id::text, '-', '')"  # it went on with an earlier generation's call
+# By another batch, or by another job of this one: admission skips it then, whatever became of its own call.
+_IS_DONE = """EXISTS (SELECT FROM jobs AS other WHERE other.content_key = jobs.content_key AND other.state = 'succeeded'
+                      AND (NOT jobs.is_redo OR other.batch_id = jobs.batch_id))"""
 # Whatever is free is tried before anything is paid again. By how rows end: `cost_usd` is set wherever a charge cannot
 # be ruled out, `poll_url` once Phota has accepted.
 _FATE = f"""
     CASE WHEN output = '' THEN '{Fate.REFUSED}'
+         WHEN {_IS_DONE} THEN '{Fate.FRESH}'
          WHEN requested_at IS NULL OR cost_usd IS NULL THEN '{Fate.FRESH}'
          WHEN :pay_again AND {_WAS_COLLECTED} THEN '{Fate.FRESH}'
          WHEN poll_url IS NOT NULL THEN '{Fate.COLLECT}'

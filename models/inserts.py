@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, bindparam, text
 from sqlalchemy.dialects.postgresql import JSONB
@@ -96,17 +96,32 @@ _INSERT_READY = text(
         not_before timestamptz)
     {_DONE.format(batch_id=":batch_id", is_wanted="true")}
     ON CONFLICT DO NOTHING
+    RETURNING state
+    """
+)
+_COUNT_READY = text(
+    f"""
+    WITH inserted AS ({_INSERT_READY.text})
+    SELECT count(*) FILTER (WHERE state = 'queued') AS queued, count(*) FILTER (WHERE state = 'skipped') AS skipped
+    FROM inserted
     """
 )
 
 
-def insert_ready(connection: Connection, batch: BatchRef, rows: str, *, output: str) -> int:
-    """Queue rows of `producer.spool`, a JSON array, in a batch; how many were new.
+class Inserted(NamedTuple):
+    """Numbers of rows that were new: those that wait now, and those that were done before."""
+
+    queued: int
+    skipped: int
+
+
+def insert_ready(connection: Connection, batch: BatchRef, rows: str, *, output: str) -> Inserted:
+    """Queue rows of `producer.spool`, a JSON array, in a batch.
 
     `output`: where those go that name none.
     """
     shared = {"account_id": batch.account_id, "batch_id": batch.id, "priority": batch.priority, "output": output}
-    return connection.execute(_INSERT_READY, {"rows": rows, **shared}).rowcount
+    return Inserted(*connection.execute(_COUNT_READY, {"rows": rows, **shared}).one())
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """What accounts have left of their budgets: by the day and month of their own time zone. Money in USD."""
 
 import uuid
+from collections.abc import Collection
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -15,18 +16,36 @@ USED = f"""
     WHERE day >= date_trunc('month', {_TODAY})::date
 """
 
+# As `USED`, for many accounts in one look at the deltas, which no index tells apart by account.
 _LEFT = text(
     f"""
-    SELECT account.id, least(account.budget_day_usd - used.day_usd, account.budget_month_usd - used.month_usd) AS usd
-    FROM accounts AS account CROSS JOIN LATERAL ({USED}) AS used
-    WHERE account.budget_day_usd IS NOT NULL OR account.budget_month_usd IS NOT NULL
+    WITH account AS MATERIALIZED (
+        SELECT id, budget_day_usd, budget_month_usd, {_TODAY} AS today FROM accounts AS account
+        WHERE id = ANY(:ids) AND coalesce(budget_day_usd, budget_month_usd) IS NOT NULL
+    ), fresh AS MATERIALIZED (
+        SELECT account_id, day, sum(usd) AS usd FROM account_deltas GROUP BY account_id, day
+    ), known AS (
+        SELECT * FROM fresh
+        UNION ALL
+        SELECT account.id, folded.day, folded.usd FROM account CROSS JOIN LATERAL (
+            SELECT day, usd FROM account_days
+            WHERE account_id = account.id AND day >= date_trunc('month', account.today)::date
+            OFFSET 0  -- by its key, account for account, whatever the planner thinks of their numbers
+        ) AS folded
+    )
+    SELECT account.id,
+           least(account.budget_day_usd - coalesce(sum(known.usd) FILTER (WHERE known.day >= account.today), 0),
+                 account.budget_month_usd - coalesce(sum(known.usd), 0)) AS usd
+    FROM account LEFT JOIN known
+      ON known.account_id = account.id AND known.day >= date_trunc('month', account.today)::date
+    GROUP BY account.id, account.budget_day_usd, account.budget_month_usd
     """
 )
 
 
-def account_money(connection: Connection) -> dict[uuid.UUID, Decimal]:
-    """What each account with a budget may still admit today, estimates of what is in flight taken off."""
-    return {row.id: row.usd for row in connection.execute(_LEFT)}
+def account_money(connection: Connection, accounts: Collection[uuid.UUID]) -> dict[uuid.UUID, Decimal]:
+    """What each of these that has a budget may still admit today, estimates of what is in flight taken off."""
+    return {row.id: row.usd for row in connection.execute(_LEFT, {"ids": list(accounts)})}
 
 
 @dataclass(frozen=True, slots=True)

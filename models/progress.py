@@ -44,6 +44,7 @@ _BATCH = f"""
     SELECT batch.id, batch.account_id, batch.name, batch.slug, batch.status, batch.paused_reason, batch.budget_usd,
            batch.admission_window, batch.deadline, batch.max_failure_rate,
            batch.created_at, batch.started_at, batch.finished_at, batch.cancelled_at, batch.metadata, now() AS now,
+           batch.finished_at IS NULL AND batch.closes_at IS NULL AS is_filling,
            progress.total, progress.estimated_usd, progress.reserved_usd, progress.spent_usd, {_STATES},
            pace.jobs_per_s, next.operation, next.estimate_usd AS next_usd, money.time_zone, money.left_day_usd,
            money.left_month_usd, upstream.in_flight_limit, upstream.latency_s
@@ -90,6 +91,7 @@ class BatchView:
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+    is_filling: bool = False  # whoever opened it has not said yet that no more jobs will join it
 
     @property
     def eta(self) -> datetime | None:
@@ -256,6 +258,7 @@ _PLAIN = (
     "created_at",
     "started_at",
     "finished_at",
+    "is_filling",
 )
 
 

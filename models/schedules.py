@@ -36,8 +36,10 @@ _PUT = text(
     INSERT INTO schedules (id, account_id, name, {", ".join(_FIELDS)})
     VALUES (:id, :account, :name, :{", :".join(_FIELDS)})
     ON CONFLICT (account_id, name) WHERE removed_at IS NULL
-        DO UPDATE SET {", ".join(f"{field} = excluded.{field}" for field in _FIELDS)}
-    RETURNING id
+        DO UPDATE SET {", ".join(f"{field} = excluded.{field}" for field in _FIELDS if field != "due_at")},
+            due_at = CASE WHEN (schedules.cron, schedules.time_zone) = (excluded.cron, excluded.time_zone)
+                     THEN least(schedules.due_at, excluded.due_at) ELSE excluded.due_at END
+    RETURNING id, due_at
     """
 ).bindparams(bindparam("recipe", type_=JSONB))
 # A trigger does it for a new one only.
@@ -46,16 +48,17 @@ _ENDPOINT = text("INSERT INTO webhook_endpoints (account_id, url) VALUES (:accou
 
 def put_schedule(
     connection: Connection, account_id: uuid.UUID, name: str, fields: Mapping[str, Any]
-) -> tuple[uuid.UUID, bool]:
-    """Add it, or give the one of that name these fields (its id and what it has seen stay): its id, whether it is new.
+) -> tuple[uuid.UUID, bool, datetime]:
+    """Add it, or give the one of that name these fields (its id and what it has seen stay): its id, whether it is new,
+    and its next tick: that of the same clock that came and has no run yet is not lost.
 
     `fields`: those of `models.schedule.Schedule` from `cron` on.
     """
     wanted = new_id()
-    found = connection.execute(_PUT, {"id": wanted, "account": account_id, "name": name, **fields}).scalar_one()
+    found, due_at = connection.execute(_PUT, {"id": wanted, "account": account_id, "name": name, **fields}).one()
     if fields["webhook_url"] is not None:
         connection.execute(_ENDPOINT, {"account": account_id, "url": fields["webhook_url"]})
-    return found, found == wanted
+    return found, found == wanted, due_at
 
 
 _HOLD = text(

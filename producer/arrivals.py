@@ -22,7 +22,7 @@ from models.seen import Sighting, seen_of
 from models.triggers import TriggerRow, read_trigger, triggers_on
 from producer.bursts import Arrival, Refusal, queue_arrivals
 from producer.jobs import CheckedJob
-from producer.ownership import Owner
+from producer.ownership import Owner, QueueFull
 from producer.recipes import object_job
 from producer.s3_events import UploadEvent, is_later
 from producer.trigger_rules import is_recent, is_wanted, name_of, source_of
@@ -180,7 +180,22 @@ def _made(reception: Reception, trigger: TriggerRow, info: ObjectInfo, etag: str
 
 
 def _queue(reception: Reception, trigger: TriggerRow, arrivals: Sequence[Arrival]) -> list[Arrival] | None:
-    """Those that were new; None if the trigger was removed meanwhile."""
+    """Those that were new; None if the trigger was removed meanwhile.
+
+    Of a group that is more than the account may have waiting, as many as fit are queued before QueueFull is raised:
+    who comes again finds them known, and gets further.
+    """
+    try:
+        return _queue_group(reception, trigger, arrivals)
+    except QueueFull:
+        if len(arrivals) < 2:
+            raise
+    half = len(arrivals) // 2
+    halves = [_queue(reception, trigger, each) for each in (arrivals[:half], arrivals[half:])]
+    return None if None in halves else [each for group in halves for each in group or ()]
+
+
+def _queue_group(reception: Reception, trigger: TriggerRow, arrivals: Sequence[Arrival]) -> list[Arrival] | None:
     with reception.engine.begin() as connection:
         wait_at_most(connection, _PATIENCE_S)
         lock_source(connection, trigger.id)

@@ -9,7 +9,6 @@ BatchError
 
 # ruff: noqa: N818 - the names say what happened, the tree that they are errors
 
-import re
 import uuid
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,6 +27,7 @@ from models.generations import Choice, Fate, Superseded
 from models.inserts import BatchRef
 from models.windows import Window
 from producer.ownership import Room
+from producer.slugs import slug_of
 
 LINGER_S = 60.0  # a batch joined by name closes when nothing has joined it for so long
 _MARGIN_S = 3600.0  # a job that is sent again may have to wait for the gate first
@@ -113,7 +113,7 @@ def open_batch(
         "id": batch_id,
         "account_id": account_id,
         "name": name,
-        "slug": _slug(name, batch_id),
+        "slug": slug_of(name, batch_id),
         "priority": priority,
         "budget_usd": limits.budget_usd,
         "admission_window": None if limits.window is None else str(limits.window),
@@ -169,6 +169,20 @@ def resume_batch(connection: Connection, batch_id: uuid.UUID, *, budget_usd: Dec
     if batch.paused_reason == "budget" and budget is not None:
         _check_covered(budget, controls.read_money(connection, batch_id))
     controls.resume(connection, batch_id, budget_usd=budget_usd)
+    notify(connection)
+
+
+def limit_batch(connection: Connection, batch_id: uuid.UUID, limits: BatchLimits) -> None:
+    """None of each keeps the one it has; one that is paused stays so. Raise as `pause_batch`."""
+    _going(_held(connection, batch_id))
+    controls.limit(
+        connection,
+        batch_id,
+        budget_usd=limits.budget_usd,
+        window=None if limits.window is None else str(limits.window),
+        deadline=limits.deadline,
+        max_failure_rate=limits.max_failure_rate,
+    )
     notify(connection)
 
 
@@ -282,14 +296,3 @@ def check_budget(budget_usd: Decimal | None) -> None:
 def _cents(usd: Decimal) -> Decimal:
     """Rounded up: a budget of what is told must do."""
     return usd.quantize(Decimal("0.01"), ROUND_CEILING)
-
-
-def slug_start(name: str) -> str:
-    """What the slugs of all batches of that name begin with."""
-    words = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")[:80] or "batch"
-    return f"{words}-"
-
-
-def _slug(name: str, batch_id: uuid.UUID) -> str:
-    """Fit for a key and a URL; the random end of the id makes it unique."""
-    return slug_start(name) + batch_id.hex[-8:]

@@ -14,10 +14,14 @@ from producer.spool import Spool
 
 @dataclass(frozen=True, slots=True)
 class Queued:
-    """Numbers of jobs: `accepted` now, `existing` already by their idempotency key."""
+    """Numbers of jobs: `accepted` now, `existing` already by their idempotency key.
+
+    `skipped`: of the accepted ones those that were done before, which wait for nothing.
+    """
 
     accepted: int
     existing: int
+    skipped: int = 0
 
 
 def queue_spooled(connection: Connection, spool: Spool, batch: BatchRef, owner: Owner, room: Room) -> Queued:
@@ -26,14 +30,15 @@ def queue_spooled(connection: Connection, spool: Spool, batch: BatchRef, owner: 
     A custom_id that an earlier job of the batch has is a fault of the spool. Raise QueueFull.
     """
     output = owner.default_output(in_batch=True)
-    accepted = existing = 0
+    accepted = existing = skipped = 0
     for bite in spool.bites():
         new = inserts.insert_ready(connection, batch, bite.rows, output=output)
-        accepted += new
-        room.take(new)
-        if new < bite.jobs:
+        accepted += sum(new)
+        skipped += new.skipped
+        room.take(new.queued)
+        if sum(new) < bite.jobs:
             existing += _sort_out(spool, inserts.left_out(connection, batch, bite.rows))
-    return Queued(accepted, existing)
+    return Queued(accepted, existing, skipped)
 
 
 def _sort_out(spool: Spool, rows: Sequence[LeftOut]) -> int:

@@ -21,6 +21,10 @@ from producer.pictures import LONGEST_ID
 from producer.recipes import Recipe
 from producer.submission import insert, insert_rejected
 
+LONGEST_S = 30 * 86_400.0
+"""Limit of what a burst waits for: beyond some, Postgres has no such moment, and nothing would be queued."""
+LARGEST = 1_000_000
+"""Limit of a burst's pictures."""
 _DIGITS = 8  # of what tells two objects of the same name apart
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 log = logging.getLogger(__name__)
 
@@ -14,7 +15,7 @@ log = logging.getLogger(__name__)
 def kept(keep: Callable[[], bool], *, every_s: float) -> Iterator[threading.Event]:
     """Call `keep` again and again while the block lasts; the event is set when it has said False: the lease is lost.
 
-    A database that is away is asked again at the next beat.
+    A database that is away, or a pool without a free connection, is asked again at the next beat.
     """
     over, lost = threading.Event(), threading.Event()
 
@@ -22,8 +23,8 @@ def kept(keep: Callable[[], bool], *, every_s: float) -> Iterator[threading.Even
         while not over.wait(every_s):
             try:
                 is_kept = keep()
-            except DBAPIError as error:
-                log.warning("heartbeat failed: %s", type(error.orig).__name__)
+            except (DBAPIError, PoolTimeout) as error:
+                log.warning("heartbeat failed: %s", type(getattr(error, "orig", error)).__name__)
                 continue
             if not is_kept:
                 lost.set()

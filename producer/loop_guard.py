@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from clients.s3_uri import S3Uri
-from producer.batches import slug_start
+from producer.slugs import slug_start
 
 
 @dataclass(frozen=True, slots=True)

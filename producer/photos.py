@@ -1,5 +1,6 @@
 """Which pictures a run is about: from folders, buckets, lists of names, or named one by one; as a stream."""
 
+import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -35,7 +36,10 @@ __all__ = [
     "Picture",
     "StoredObject",
     "find_pictures",
+    "objects_below",
 ]
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,13 +145,23 @@ def _parsed(source: str) -> S3Uri:
         raise NoSuchSource(f"{source}: {error}") from None
 
 
+def objects_below(source: str, *, selection: Selection, storage: Storage) -> Iterator[Picture]:
+    """As `find_pictures`, of all whose key begins so, though one may have this very key. Raise as it does."""
+    return _tree(_parsed(source), selection, storage).find("")
+
+
 def _open_s3(uri: S3Uri, selection: Selection, storage: Storage) -> _Source | None:
     """The object that has this very key, else everything whose key begins with it."""
-    folder, slash, name = uri.key.rpartition("/")
+    name = uri.key.rpartition("/")[2]
     info = storage.head(uri.bucket, uri.key) if name else None
     if info is not None:
         names = (name, uri.key, f"{uri.bucket}/{uri.key}")
         return _Single(names, partial(StoredObject.of, info)) if selection.takes(name) else None
+    return _tree(uri, selection, storage)
+
+
+def _tree(uri: S3Uri, selection: Selection, storage: Storage) -> _Tree:
+    folder, slash, _ = uri.key.rpartition("/")
     objects = storage.list(uri.bucket, uri.key)
     try:
         first = list(islice(objects, 1))
@@ -158,9 +172,12 @@ def _open_s3(uri: S3Uri, selection: Selection, storage: Storage) -> _Source | No
 
 
 def _objects(objects: Iterable[ObjectInfo], above: str, selection: Selection, label: str) -> Iterator[Picture]:
-    """Keys that end in a slash stand for folders, and have no picture's suffix."""
+    """Keys that end in a slash stand for folders, and have no picture's suffix; one with a NUL fits in no table."""
     for info in objects:
         path = info.key.removeprefix(above)
+        if "\0" in path:
+            log.warning("object passed over, its key has a NUL: %r", info.key)
+            continue
         if is_picture(path) and selection.takes(path):
             yield StoredObject.of(info, fitting_id(label + path))
 

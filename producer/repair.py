@@ -4,12 +4,14 @@ import functools
 import logging
 import threading
 import uuid
+from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import islice
 
 from celery import shared_task
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from clients.s3_objects import ObjectInfo
 from clients.storage import Storage, StorageError
@@ -17,6 +19,7 @@ from models.triggers import LEASE_S, RepairLease, TriggerRow, claim_repairs, kee
 from producer.arrivals import GROUP, Accepted, Reception, take
 from producer.database import default_engine
 from producer.heartbeat import kept
+from producer.listings import Listings, stopping
 from producer.ownership import QueueFull, owner_of
 from producer.trigger_rules import is_recent, is_wanted
 from producer.upload_event import UploadEvent
@@ -26,16 +29,28 @@ log = logging.getLogger(__name__)
 
 _BEATS = 4  # in a lease: three may be lost
 _AGAIN_S = 60.0  # after a listing that did not come to its end
+_AWAY = (StorageError, DBAPIError, PoolTimeout, QueueFull)
 
 
 class _LeaseLost(Exception):  # noqa: N818
     """Somebody else has the trigger by now, or it was removed."""
 
 
+class _Stopping(Exception):  # noqa: N818
+    """The worker ends; another one lists anew."""
+
+
 @shared_task(name="trigger.repair")
 def repair(ids: list[str]) -> None:
-    """A doorway: those of the triggers that wait for it are listed, one after the other."""
-    repair_triggers(default_engine(), _storage(), [uuid.UUID(each) for each in ids], get_settings())
+    """A doorway: those of the triggers that wait for it are listed."""
+    _listings().start(ids)
+
+
+@functools.cache
+def _listings() -> Listings:
+    """One per process."""
+    engine, storage, settings = default_engine(), _storage(), get_settings()
+    return Listings(lambda trigger_id: repair_triggers(engine, storage, [trigger_id], settings, stopping=stopping))
 
 
 @functools.cache
@@ -44,49 +59,68 @@ def _storage() -> Storage:
     return Storage.from_settings(get_settings())
 
 
-def repair_triggers(engine: Engine, storage: Storage, ids: list[uuid.UUID], settings: Settings) -> None:
+def repair_triggers(
+    engine: Engine, storage: Storage, ids: list[uuid.UUID], settings: Settings, *, stopping: threading.Event = stopping
+) -> None:
     """Claim, list, queue what was missed; a trigger that cannot be listed is tried again in a minute."""
     with engine.begin() as connection:
         leases = claim_repairs(connection, ids)
     for lease in leases:
         try:
             with kept(partial(_keep, engine, lease), every_s=LEASE_S / _BEATS) as lost:
-                _repair(engine, storage, lease, settings, lost)
+                _repair(engine, storage, lease, settings, go_on=partial(_go_on, lost, stopping))
         except _LeaseLost:
             log.info("repair of trigger %s was given up: it is in other hands, or removed", lease.trigger_id)
-        except (StorageError, DBAPIError, QueueFull) as error:
+        except _Stopping:
+            _put_off(engine, lease, again_s=0)
+        except _AWAY as error:
             log.warning("repair of trigger %s is put off: %s", lease.trigger_id, _reason(error))
-            _put_off(engine, lease)
+            _put_off(engine, lease, again_s=_AGAIN_S)
+
+
+def _go_on(lost: threading.Event, stopping: threading.Event) -> None:
+    if lost.is_set():
+        raise _LeaseLost
+    if stopping.is_set():
+        raise _Stopping
 
 
 def _reason(error: Exception) -> str:
     return type(error.orig).__name__ if isinstance(error, DBAPIError) else str(error)
 
 
-def _put_off(engine: Engine, lease: RepairLease) -> None:
+def _put_off(engine: Engine, lease: RepairLease, *, again_s: float) -> None:
     try:
         with engine.begin() as connection:
-            release_repair(connection, lease, is_done=False, again_s=_AGAIN_S)
-    except DBAPIError as error:
+            release_repair(connection, lease, is_done=False, again_s=again_s)
+    except (DBAPIError, PoolTimeout) as error:
         log.warning("trigger %s is due when its lease ends: %s", lease.trigger_id, _reason(error))
 
 
-def _repair(engine: Engine, storage: Storage, lease: RepairLease, settings: Settings, lost: threading.Event) -> None:
+def _repair(
+    engine: Engine, storage: Storage, lease: RepairLease, settings: Settings, *, go_on: Callable[[], None]
+) -> None:
+    """`go_on` raises where it must not."""
     with engine.connect() as connection:
         trigger = read_trigger(connection, lease.trigger_id)
         if trigger is None:
             raise _LeaseLost
         owner = owner_of(connection, trigger.account_id, bucket=settings.s3_bucket)
     reception, total = Reception(engine, storage, owner, settings.allowed_hosts), Accepted()
-    missed = (as_event(info) for info in storage.list(trigger.bucket, trigger.prefix) if _counts(trigger, info))
+    missed = _uploads(storage, trigger, go_on)
     while group := list(islice(missed, GROUP)):
-        if lost.is_set():
-            raise _LeaseLost
         total += take(reception, trigger, group)
     with engine.begin() as connection:
         release_repair(connection, lease, is_done=True)
     if total.accepted:
         log.info("repair of trigger %s found %d uploads that no event told of", trigger.name, total.accepted)
+
+
+def _uploads(storage: Storage, trigger: TriggerRow, go_on: Callable[[], None]) -> Iterator[UploadEvent]:
+    for info in storage.list(trigger.bucket, trigger.prefix):
+        go_on()
+        if _counts(trigger, info):
+            yield as_event(info)
 
 
 def _counts(trigger: TriggerRow, info: ObjectInfo) -> bool:

@@ -5,9 +5,10 @@ that dies in the middle has queued what is remembered, and the next one goes on 
 """
 
 import hashlib
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -16,7 +17,7 @@ from sqlalchemy import Connection, Engine, text
 
 from clients.image_inspector import ImageInspector
 from clients.phota_requests import InvalidRequest
-from clients.storage import Storage
+from clients.storage import Storage, StorageError
 from models import Priority
 from models.claims import LEASE_S
 from models.inserts import BatchRef, get_batch
@@ -25,17 +26,19 @@ from models.seen import Sighting, mark_new, seen_of
 from models.windows import parsed, zone_of
 from producer.batches import BatchLimits, open_batch
 from producer.bursts import Arrival, Refusal, insert_arrivals
-from producer.ownership import Owner
-from producer.photos import Photo, Picture, StoredObject, find_pictures
+from producer.ownership import Owner, QueueFull
+from producer.photos import Photo, Picture, StoredObject, find_pictures, objects_below
 from producer.recipes import Recipe, object_job
 from producer.selection import Selection
 from producer.submission import BatchClosed
 from producer.upload import Refused, Uploader
 
+log = logging.getLogger(__name__)
+
 _LOOK = 1_000  # pictures compared at once with what was seen
 _OBJECTS = 500  # jobs of one transaction,
 _PHOTOS = 32  # and where each is uploaded first
-_AT_ONCE = 8  # uploads
+_AT_ONCE = 8  # uploads, or looks at objects
 _UNREADABLE = "unreadable"  # a file that may be readable the next night: not remembered
 
 
@@ -71,11 +74,13 @@ class Listing:
         """To the end of the source. Raise NoSuchSource, OSError, StorageError, QueueFull, BatchClosed, LeaseLost."""
         self._begin()
         selection = Selection(self._run.recipe["include"], self._run.recipe["exclude"])
-        pictures = find_pictures([self._run.source], selection=selection, storage=self._storage)
-        is_remote = self._run.source.startswith("s3://")
-        size = _OBJECTS if is_remote else _PHOTOS
+        source, is_remote = self._run.source, self._run.source.startswith("s3://")
+        if is_remote:
+            pictures, size = objects_below(source, selection=selection, storage=self._storage), _OBJECTS
+        else:
+            pictures, size = find_pictures([source], selection=selection), _PHOTOS
         unseen = self._unseen(pictures)
-        with nullcontext(partial(self._refer, allowed_hosts)) if is_remote else self._uploaded() as make:
+        with self._referred(allowed_hosts) if is_remote else self._uploaded() as make:
             while group := list(islice(unseen, size)):
                 self._go_on()
                 self._queue(make(group))
@@ -103,13 +108,22 @@ class Listing:
                 if sighting.tag not in tags.get(sighting.key, ()):
                     yield Found(picture, sighting, is_changed=sighting.key in tags)
 
-    def _refer(self, allowed_hosts: Sequence[str], group: Sequence[Found]) -> list[Arrival]:
-        """Objects stay where they are."""
-        return [self._refer_to(found, allowed_hosts) for found in group]
+    @contextmanager
+    def _referred(self, allowed_hosts: Sequence[str]) -> Iterator[Callable[[Sequence[Found]], list[Arrival]]]:
+        """Objects stay where they are; each is looked at, for a listing does not tell what is photabatch's own."""
+        refer = partial(self._refer_to, allowed_hosts=allowed_hosts)
+        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="look") as pool:
+            yield lambda group: [arrival for arrival in pool.map(refer, group) if arrival is not None]
 
-    def _refer_to(self, found: Found, allowed_hosts: Sequence[str]) -> Arrival:
+    def _refer_to(self, found: Found, *, allowed_hosts: Sequence[str]) -> Arrival | None:
+        """None for what is gone by now. Raise StorageUnavailable."""
         picture = found.picture
         assert isinstance(picture, StoredObject), "what a part of a bucket holds"  # noqa: S101
+        is_ours = self._is_ours(picture)
+        if is_ours is None:
+            return None
+        if is_ours:
+            return Arrival(found.sighting, None)
         try:
             job = object_job(
                 self._recipe,
@@ -124,6 +138,16 @@ class Listing:
             refusal = Refusal(picture.custom_id, error.problems[0], {"path": str(picture.uri)})
             return Arrival(found.sighting, refusal, picture.etag, found.is_changed)
         return Arrival(found.sighting, job, picture.etag, found.is_changed)
+
+    def _is_ours(self, picture: StoredObject) -> bool | None:
+        """None if it is gone. What may be listed and not read is queued: its job says so."""
+        try:
+            info = self._storage.head(picture.uri.bucket, picture.uri.key)
+        except StorageError as error:
+            if error.is_retryable:
+                raise
+            return False
+        return None if info is None else info.is_ours
 
     @contextmanager
     def _uploaded(self) -> Iterator[Callable[[Sequence[Found]], list[Arrival]]]:
@@ -145,11 +169,26 @@ class Listing:
         return Arrival(found.sighting, made, digits, found.is_changed)
 
     def _queue(self, arrivals: Sequence[Arrival]) -> None:
+        """As many as the account may have waiting: what is more than that waits for the next try."""
+        try:
+            self._queue_group(arrivals)
+        except QueueFull:
+            if len(arrivals) < 2:
+                raise
+            self._queue(arrivals[: len(arrivals) // 2])
+            self._queue(arrivals[len(arrivals) // 2 :])
+
+    def _queue_group(self, arrivals: Sequence[Arrival]) -> None:
         lasting = [each.sighting for each in arrivals if not _may_pass(each)]
-        with self._transaction(found=len(arrivals)) as connection:
+        made = [each for each in arrivals if each.made is not None]
+        if len(made) < len(arrivals):
+            log.info("schedule %s: %d results of photabatch passed over", self._run.name, len(arrivals) - len(made))
+        batch = self._batch
+        with self._transaction(found=len(made)) as connection:
             mark_new(connection, self._run.schedule_id, lasting)  # all are: who holds the run is the only one
-            batch = self._batch or self._open(connection)
-            insert_arrivals(connection, batch, arrivals, self._recipe, self._owner)
+            if made:
+                batch = batch or self._open(connection)
+                insert_arrivals(connection, batch, made, self._recipe, self._owner)
         self._batch = batch
 
     def _open(self, connection: Connection) -> BatchRef:
@@ -190,4 +229,5 @@ def _sighting(picture: Picture) -> Sighting | None:
         stat = picture.path.stat()
     except OSError:
         return None
-    return Sighting(str(picture.path), f"{stat.st_size}-{stat.st_mtime_ns}")
+    name = str(picture.path).encode(errors="backslashreplace").decode()  # old disks have names that are not UTF-8
+    return Sighting(name, f"{stat.st_size}-{stat.st_mtime_ns}")

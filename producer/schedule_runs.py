@@ -4,10 +4,8 @@ import functools
 import logging
 import threading
 import uuid
-from typing import Any
 
 from celery import shared_task
-from celery.signals import worker_shutting_down
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
@@ -19,6 +17,7 @@ from models.dispatch import notify
 from models.run_leases import ClaimedRun
 from producer.database import default_engine
 from producer.heartbeat import kept
+from producer.listings import Listings, stopping
 from producer.ownership import QueueFull, owner_of
 from producer.photos import NoSuchSource
 from producer.recipes import Recipe
@@ -33,8 +32,6 @@ _SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 10.0, 600.0
 _PAUSE_SHARE = 0.25  # of the time that it has been tried for: pauses grow with it
 _AFTER_A_FAULT_S = 30.0
 
-_stopping = threading.Event()
-
 
 class _Stopping(Exception):  # noqa: N818
     """The worker ends; another one lists the rest."""
@@ -42,14 +39,15 @@ class _Stopping(Exception):  # noqa: N818
 
 @shared_task(name="schedule.run")
 def run(ids: list[str]) -> None:
-    """A doorway: those of the runs that wait for it are listed, one after the other."""
-    for each in ids:
-        list_run(default_engine(), _storage(), uuid.UUID(each), get_settings(), stopping=_stopping)
+    """A doorway: those of the runs that wait for it are listed."""
+    _listings().start(ids)
 
 
-@worker_shutting_down.connect
-def _stop(**_: Any) -> None:
-    _stopping.set()
+@functools.cache
+def _listings() -> Listings:
+    """One per process."""
+    engine, storage, settings = default_engine(), _storage(), get_settings()
+    return Listings(lambda run_id: list_run(engine, storage, run_id, settings, stopping=stopping))
 
 
 @functools.cache

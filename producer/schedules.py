@@ -92,8 +92,7 @@ def add_schedule(
         fields = _checked(connection, owner, wanted, allowed_hosts, now or _clock(connection))
     except InvalidRequest as error:
         raise InvalidSchedule("\n".join(problem.message for problem in error.problems)) from None
-    schedule_id, is_new = rows.put_schedule(connection, owner.account.id, wanted.name, fields)
-    return Added(schedule_id, is_new, fields["due_at"])
+    return Added(*rows.put_schedule(connection, owner.account.id, wanted.name, fields))
 
 
 def remove_schedule(connection: Connection, account_id: uuid.UUID, name: str) -> None:

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from clients.sns import SnsError, SnsReader, SnsUnavailable
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 _PAUSES_S = (1.0, 2.0, 5.0, 10.0, 30.0)  # between tries while something is away; the last one again and again
 _KEPT_S = 90  # messages in hand stay invisible for so long; more than the longest pause and a try
-_AWAY = (StorageUnavailable, SnsUnavailable, DBAPIError, PoolTimeout, QueueFull)
+_AWAY = (StorageUnavailable, SnsUnavailable, OperationalError, InterfaceError, PoolTimeout, QueueFull)
 
 Take = Callable[[Sequence[UploadEvent]], Accepted]
 """Queue the jobs of some uploads, and commit. Raises what `producer.arrivals.accept` raises."""
@@ -69,10 +69,20 @@ class QueueEvents:
 
     def handle(self, messages: Sequence[QueueMessage]) -> Accepted:
         """Queue the jobs of up to ten messages and delete them; what is no event stays for the queue's own policy."""
-        understood, taken = self._patiently(messages, lambda: self._work(messages))
+        try:
+            understood, taken = self._patiently(messages, lambda: self._work(messages))
+        except DBAPIError as error:  # whatever it is, waiting does not mend it
+            return self._apart(messages, error)
         if understood and (left := self._queue.delete(understood)):
             log.warning("%d messages were not deleted; they come again and do no harm", left)
         return taken
+
+    def _apart(self, messages: Sequence[QueueMessage], error: DBAPIError) -> Accepted:
+        """One by one, so that the message that the database does not take holds up no other."""
+        if len(messages) > 1:
+            return sum((self.handle([each]) for each in messages), Accepted())
+        log.error("message %s is left in the queue (try %d)", messages[0].id, messages[0].tries, exc_info=error)
+        return Accepted()
 
     def _work(self, messages: Sequence[QueueMessage]) -> tuple[list[QueueMessage], Accepted]:
         read = [each for message in messages if (each := self._read(message)) is not None]

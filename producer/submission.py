@@ -127,6 +127,7 @@ def insert_rejected(
     custom_id: str | None = None,
     idempotency_key: str | None = None,
     source: Mapping[str, Any] | None = None,
+    content_key: str | None = None,
     batch: BatchRef | None = None,
     account_id: uuid.UUID = DEFAULT_ACCOUNT,
 ) -> Submitted:
@@ -139,6 +140,7 @@ def insert_rejected(
         "params": _storable(params),
         "output": "",
         "source": dict(source) if source else None,
+        "content_key": content_key,
         "priority": Priority.NORMAL,
         "metadata": {},
         "estimate_usd": "0",
@@ -150,8 +152,8 @@ def insert_rejected(
 
 
 def _insert_rows(connection: Connection, rows: list[dict[str, Any]], batch: BatchRef | None) -> list[Submitted]:
-    if batch is not None and not _is_open(connection, batch):
-        raise BatchClosed(f"the batch {batch.name} takes no more jobs")
+    if batch is not None:
+        check_open(connection, batch)
     submitted: list[Submitted] = []
     for start in range(0, len(rows), _ROWS):
         submitted += _insert_some(connection, rows[start : start + _ROWS])
@@ -159,9 +161,11 @@ def _insert_rows(connection: Connection, rows: list[dict[str, Any]], batch: Batc
     return submitted
 
 
-def _is_open(connection: Connection, batch: BatchRef) -> bool:
+def check_open(connection: Connection, batch: BatchRef) -> None:
+    """It takes jobs, and will until the commit. Raise BatchClosed."""
     now = inserts.lock_batch(connection, batch.id)
-    return now is not None and now.is_open
+    if now is None or not now.is_open:
+        raise BatchClosed(f"the batch {batch.name} takes no more jobs")
 
 
 def _insert_some(connection: Connection, rows: list[dict[str, Any]]) -> list[Submitted]:

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
+from clients.s3_uri import has_control
 from models import Priority
 from models.triggers import TriggerRow
 from producer.bursts import Source
@@ -13,9 +14,13 @@ EVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def is_wanted(trigger: TriggerRow, bucket: str, key: str) -> bool:
-    """By its place and name; cameras write `.JPG`, so case does not count in a suffix."""
+    """By its place and name; cameras write `.JPG`, so case does not count in a suffix.
+
+    No job can be made of a key with control characters, and Postgres does not take a NUL.
+    """
     endings = (trigger.suffix.lower(),) if trigger.suffix else tuple(SUFFIXES)
-    return bucket == trigger.bucket and key.startswith(trigger.prefix) and key.lower().endswith(endings)
+    is_there = bucket == trigger.bucket and key.startswith(trigger.prefix) and key.lower().endswith(endings)
+    return is_there and not has_control(key)
 
 
 def is_recent(trigger: TriggerRow, last_modified: datetime | None) -> bool:

@@ -17,6 +17,7 @@ from models.dispatch import notify
 from models.triggers import TriggerRow
 from producer.arrivals import Accepted, accept
 from producer.batches import check_budget
+from producer.bursts import LARGEST, LONGEST_S
 from producer.jobs import webhook_url_fault
 from producer.loop_guard import Route, destination_of, loop_through
 from producer.ownership import Owner, owner_of
@@ -123,8 +124,10 @@ def _check(wanted: NewTrigger, owner: Owner, allowed_hosts: Sequence[str]) -> st
         raise InvalidTrigger(f"its name must have 1 to {_LONGEST_NAME} printable characters")
     if wanted.recipe.operation is Operation.GENERATE:
         raise InvalidTrigger("generate makes pictures from a prompt alone; a trigger works on what is uploaded")
-    if min(wanted.quiet_s, wanted.most, wanted.repair_s) <= 0:
-        raise InvalidTrigger("quiet, most and repair-every must be more than 0")
+    if not all(0 < each <= LONGEST_S for each in (wanted.quiet_s, wanted.repair_s)):  # not a number is neither
+        raise InvalidTrigger(f"quiet and repair-every must be more than 0 and at most {LONGEST_S:,.0f} seconds")
+    if not 0 < wanted.most <= LARGEST:
+        raise InvalidTrigger(f"most must be between 1 and {LARGEST:,}")
     fault = wanted.webhook_url and webhook_url_fault(wanted.webhook_url, allowed_hosts=allowed_hosts)
     if fault:
         raise InvalidTrigger(f"webhook: {fault}")

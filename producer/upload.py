@@ -26,7 +26,7 @@ from producer.ownership import OPERATOR, Owner
 from producer.photos import Address, Photo, Picture, StoredObject
 from producer.preflight import Kind
 from producer.recipes import Recipe, object_job
-from producer.submission import insert, insert_rejected
+from producer.submission import check_open, insert, insert_rejected
 from settings import get_settings
 
 _AT_ONCE = 8  # uploads
@@ -35,10 +35,14 @@ _GROUP = 32  # jobs of one transaction
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A picture that cannot be worked on, and why. It becomes a `rejected` job, so it shows in every count."""
+    """A picture that cannot be worked on, and why. It becomes a `rejected` job, so it shows in every count.
+
+    `content`: as the look before told it, so that the same run knows it again.
+    """
 
     picture: Picture
     problem: Problem
+    content: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,11 +154,12 @@ def _renamed(entry: Entry) -> Entry:
 
 
 def _link(engine: Engine, entries: Sequence[Entry], batch: BatchRef, *, is_redo: bool) -> list[Entry]:
-    """Those that are left when all that was done before is `skipped`."""
+    """Those that are left when all that was done before is `skipped`. Raise BatchClosed."""
     rows = [_skipped(entry) for entry in entries if entry.kind is Kind.DONE_BEFORE and not is_redo]
     if not rows:
         return list(entries)
     with engine.begin() as connection:
+        check_open(connection, batch)
         linked = insert_skipped(connection, batch, rows)
     return [entry for entry in entries if entry.picture.custom_id not in linked]
 
@@ -168,7 +173,8 @@ def _skipped(entry: Entry) -> dict[str, Any]:
 def _result(uploader: Uploader, entry: Entry, recipe: Recipe, *, is_redo: bool) -> CheckedJob | Refused:
     if entry.problem is not None:
         return Refused(entry.picture, entry.problem)
-    return uploader.upload(entry.picture, recipe, is_redo=is_redo)
+    result = uploader.upload(entry.picture, recipe, is_redo=is_redo)
+    return replace(result, content=entry.content) if isinstance(result, Refused) else result
 
 
 def _queue(engine: Engine, results: Sequence[CheckedJob | Refused], recipe: Recipe, batch: BatchRef) -> None:
@@ -183,6 +189,7 @@ def _queue(engine: Engine, results: Sequence[CheckedJob | Refused], recipe: Reci
                     problem=refused.problem,
                     custom_id=refused.picture.custom_id,
                     source={"path": _place(refused.picture)},
+                    content_key=refused.content,
                     batch=batch,
                 )
 

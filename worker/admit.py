@@ -12,6 +12,7 @@ from sqlalchemy import Connection, text
 from models import admission
 from models.admission import Admission, Fate, Lane
 from models.health import consume_reports, read_upstream, write_upstream
+from models.outlook import likely_s
 from models.states import Priority
 from settings import Settings
 from worker import limits
@@ -81,20 +82,35 @@ def _fill_band(
     for _ in range(_ROUNDS):
         if slots <= len(admitted) or not lanes:
             break
-        dealt = share(lanes, slots - len(admitted))
+        able = [lane for lane in lanes if _may_begin(lane, latency_s)]
+        dealt = share(able or lanes, slots - len(admitted))
         rows = admission.admit(connection, dealt, latency_s=latency_s)
         fresh = [row for row in rows if row.fate is Fate.ADMITTED]
         admitted += fresh
         new, moved = Counter(row.lane_id for row in fresh), Counter(row.lane_id for row in rows)
         _pause_without_money(connection, dealt, moved)
-        full = {lane.lane_id for lane, count in dealt if moved[lane.lane_id] == count}
-        # money is not known any more without reading it again; the next tick does
+        if not able:  # looked at for what needs neither money nor time: some of thousands do for a tick
+            break
+        spent = {lane.lane_id for lane, count in dealt if moved[lane.lane_id] < count}
+        # money that was used is not known any more without reading it again; the next tick does
+        spent |= {payer for lane, _ in dealt if new[lane.lane_id] for payer in _payers(lane)}
         lanes = [
-            replace(lane, in_flight=lane.in_flight + new[lane.lane_id])
+            replace(lane, in_flight=lane.in_flight + new[lane.lane_id]) if lane.lane_id in new else lane
             for lane in lanes
-            if lane.lane_id in full and not _payers(lane)
+            if not ({lane.lane_id} | _payers(lane)) & spent
         ]
     return admitted
+
+
+def _may_begin(lane: Lane, latency_s: Mapping[str, float]) -> bool:
+    """Whether its next job is likely to begin if it is dealt a slot; of others all slots might come to nothing.
+
+    A batch without money is one of them while something of it is in flight: after that it pauses at its turn.
+    """
+    if lane.room_s is not None and likely_s(lane.operation, latency_s) > lane.room_s:
+        return False
+    purses = (lane.account_usd, lane.money_usd if lane.in_flight else None)
+    return lane.next_usd is None or all(usd is None or lane.next_usd <= usd for usd in purses)
 
 
 def _pause_without_money(connection: Connection, dealt: list[tuple[Lane, int]], counts: Counter[uuid.UUID]) -> None:

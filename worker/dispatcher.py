@@ -35,6 +35,7 @@ _QUIET = 4
 _MOST = 2_000  # ids of one tick and stage
 _CHEAP_S = 0.02  # a look at endpoints that took longer is not repeated at once,
 _SHARE = 10  # but after so many times as long: a tenth of the dispatcher's time at most
+_CROWD = 1_000  # messages of 1 KB: while no worker takes them, what is sent again every minute must not fill the broker
 _LOST_S = 2.0  # between two looks for lost messages
 
 
@@ -49,8 +50,8 @@ class Dispatcher:
         # a connection of the pool whose server is gone raises its driver's own errors
         driver_errors: Any = app.connection_for_write().connection_errors
         self._broker_errors: tuple[type[Exception], ...] = (BrokerError, OSError, *driver_errors)
-        self._repairs = Repairs(app, self._broker_errors)
-        self._schedules = Schedules(app, self._broker_errors)
+        self._repairs = Repairs(app, self._broker_errors, self._is_crowded)
+        self._schedules = Schedules(app, self._broker_errors, self._is_crowded)
         self._looked_for_lost_at = 0.0
         self._settled_at = 0.0
         self._endpoints_at = 0.0  # not looked for before
@@ -163,14 +164,21 @@ class Dispatcher:
         return len(ids)
 
     def _is_empty(self, stage: Stage) -> bool:
+        return self._waiting(stage.value) == 0
+
+    def _is_crowded(self, queue: str) -> bool:
+        return (self._waiting(queue) or 0) > _CROWD
+
+    def _waiting(self, queue: str) -> int | None:
+        """Messages; None if the broker does not say."""
         try:
             connections: Any = self._app.pool
             with connections.acquire(block=True, timeout=5) as broker:
-                return not broker.default_channel.queue_declare(stage.value, passive=True).message_count
+                return int(broker.default_channel.queue_declare(queue, passive=True).message_count)
         except ChannelError:
-            return True  # the queue does not exist: nothing in it
+            return 0  # the queue does not exist: nothing in it
         except self._broker_errors:
-            return False
+            return None
 
     def _sleep(self, connection: Connection) -> None:
         """Until something is made due, the next thing falls due, or a second has passed."""

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Callable
 
 from celery import Celery
 from sqlalchemy import Connection
@@ -16,10 +17,13 @@ _MOST = 500  # triggers of one look
 
 
 class Repairs:
-    """`broker_errors`: what sending may raise."""
+    """`broker_errors`: what sending may raise. `is_crowded`: whether a queue has more messages than anybody takes."""
 
-    def __init__(self, app: Celery, broker_errors: tuple[type[Exception], ...]) -> None:
+    def __init__(
+        self, app: Celery, broker_errors: tuple[type[Exception], ...], is_crowded: Callable[[str], bool]
+    ) -> None:
         self._app = app
+        self._is_crowded = is_crowded
         self._broker_errors = broker_errors
         self._looked_at = 0.0
 
@@ -30,6 +34,8 @@ class Repairs:
         self._looked_at = time.monotonic()
         with connection.begin():
             due = take_due_triggers(connection, limit=_MOST)
+        if due and self._is_crowded(QUEUE):
+            return  # they are due again when a message would be sent again
         for number, trigger_id in enumerate(due):
             try:
                 self._app.send_task(TASK, ([str(trigger_id)],), queue=QUEUE)

@@ -7,6 +7,7 @@ has one run, however many look (a unique constraint).
 import logging
 import time
 import uuid
+from collections.abc import Callable
 from datetime import datetime
 
 from celery import Celery
@@ -26,10 +27,13 @@ _MOST = 500  # runs sent at once
 
 
 class Schedules:
-    """`broker_errors`: what sending may raise."""
+    """`broker_errors`: what sending may raise. `is_crowded`: whether a queue has more messages than anybody takes."""
 
-    def __init__(self, app: Celery, broker_errors: tuple[type[Exception], ...]) -> None:
+    def __init__(
+        self, app: Celery, broker_errors: tuple[type[Exception], ...], is_crowded: Callable[[str], bool]
+    ) -> None:
         self._app = app
+        self._is_crowded = is_crowded
         self._broker_errors = broker_errors
         self._looked_at = 0.0
 
@@ -40,6 +44,8 @@ class Schedules:
         self._looked_at = time.monotonic()
         with connection.begin():
             due = look(connection)
+        if due and self._is_crowded(QUEUE):
+            return  # they are due again when a message would be sent again
         for number, run_id in enumerate(due):
             try:
                 self._app.send_task(TASK, ([str(run_id)],), queue=QUEUE)

@@ -129,7 +129,7 @@ class Bucket:
         self._then = then
 
     def head(self, bucket: str, key: str) -> ObjectInfo | None:
-        return None
+        return ObjectInfo(bucket, key, 5, '"0"') if key.endswith(".jpg") else None
 
     def list(self, bucket: str, prefix: str = "") -> Iterator[ObjectInfo]:
         for number in range(self._photos):

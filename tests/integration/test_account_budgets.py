@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from sqlalchemy import Engine, text
 
-from models import DEFAULT_ACCOUNT, Priority
+from models import DEFAULT_ACCOUNT, Priority, money
 from models.inserts import BatchRef
 from models.money import Spending, account_money, fold_spending, read_spending
 from models.outlook import WaitingFor
@@ -124,6 +124,24 @@ def test_a_band_that_begins_nothing_does_not_hold_up_the_next(engine: Engine) ->
     assert tick(engine) == 1
     add_batch(engine, 3)
     assert tick(engine) == 3
+
+
+def test_a_job_dearer_than_all_that_is_left_holds_up_no_other(engine: Engine) -> None:
+    limited(engine, day="0.40")
+    with engine.begin() as connection:
+        insert(connection, [photo(params={"image": "s3://photos/1.jpg", "num_output_images": 4})], batch=None)
+    add_batch(engine, 9)
+    assert tick(engine) == 3
+
+
+def test_accounts_without_money_hold_up_no_other(engine: Engine) -> None:
+    limited(engine, day="0.10")
+    for _ in range(3):
+        add_batch(engine, 2)
+    tenant = new_account(engine, "tenant")
+    with engine.begin() as connection:
+        insert(connection, [photo() for _ in range(3)], account_id=tenant.id)
+    assert (tick(engine, concurrency=1), tick(engine, concurrency=2)) == (1, 1)
 
 
 def test_the_next_day_it_goes_on(engine: Engine) -> None:
@@ -257,7 +275,18 @@ def test_accounts_without_a_budget_are_not_looked_up(engine: Engine) -> None:
     new_account(engine, "tenant")
     with engine.begin() as connection:
         open_batch(connection, "free", limits=BatchLimits())
-        assert account_money(connection) == {}
+        assert account_money(connection, [DEFAULT_ACCOUNT]) == {}
     limited(engine, day="5.00")
     with engine.connect() as connection:
-        assert set(account_money(connection).values()) == {Decimal("5.00")}
+        assert account_money(connection, [DEFAULT_ACCOUNT]) == {DEFAULT_ACCOUNT: Decimal("5.00")}
+
+
+def test_many_accounts_cost_one_look_at_what_has_just_changed(engine: Engine) -> None:
+    limited(engine, day="5.00")
+    accounts = [new_account(engine, str(number)).id for number in range(20)]
+    limited(engine, day="5.00")
+    with engine.connect() as connection:
+        explained = text(f"EXPLAIN ANALYZE {money._LEFT}")
+        plan = connection.execute(explained, {"ids": accounts}).scalars().all()
+    looks = [line.partition("loops=")[2].rstrip(")") for line in plan if "account_deltas" in line and "loops=" in line]
+    assert looks == ["1"]

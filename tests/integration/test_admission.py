@@ -1,19 +1,25 @@
 """Who is admitted: limit, budget, fairness, time."""
 
 import uuid
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
 from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import OperationalError
 
 from models import admission, dispatch
+from models.controls import hold_batch
 from models.states import Priority, Stage
-from producer.batches import BatchLimits, cancel_batch, open_batch
+from producer.batches import BatchLimits, cancel_batch, open_batch, pause_batch, resume_batch
 from producer.submission import insert
 from settings import Settings
 from tests.integration.conftest import Run, add_batch, admit_all, claimed, photo
 from worker.admit import admit
+
+JOB_USD = Decimal("0.12")
+Change = Callable[[Connection, uuid.UUID], object]
 
 
 def admitted(engine: Engine, concurrency: int) -> dict[str, int]:
@@ -92,6 +98,44 @@ def test_a_paused_batch_waits(engine: Engine) -> None:
     with engine.begin() as connection:
         pause(connection, batch.id)
     assert admitted(engine, 5) == {}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [pause_batch, cancel_batch, lambda connection, batch_id: resume_batch(connection, batch_id, budget_usd=JOB_USD)],
+)
+def test_what_a_person_does_meanwhile_is_seen_by_the_tick_under_way(engine: Engine, change: Change) -> None:
+    batch = add_batch(engine, 3, budget_usd=Decimal("1.00"))
+    with engine.begin() as leader:
+        lanes = admission.waiting_lanes(leader, {})
+        with engine.begin() as person:
+            change(person, batch.id)
+        assert admission.admit(leader, [(lane, 9) for lane in lanes]) == []
+
+
+def test_a_pause_waits_for_the_tick_that_admits(engine: Engine) -> None:
+    batch = add_batch(engine, 3)
+    with engine.begin() as leader, engine.connect() as person:
+        assert len(admit(leader, Settings(concurrency=2))) == 2
+        person.execute(text("SET lock_timeout = '50ms'"))
+        with pytest.raises(OperationalError, match="lock timeout"):
+            pause_batch(person, batch.id)
+
+
+def test_a_batch_that_is_held_for_long_holds_up_no_other(engine: Engine) -> None:
+    held = add_batch(engine, 3)
+    named(engine, "other", 3)
+    with engine.begin() as person:
+        hold_batch(person, held.id)
+        assert admitted(engine, 1) == {"other": 1}
+
+
+def test_a_batch_that_waits_for_its_own_money_holds_up_no_other(engine: Engine) -> None:
+    add_batch(engine, 3, budget_usd=Decimal("0.20"))
+    assert admitted(engine, 1) == {"test": 1}
+    named(engine, "other", 3)
+    assert admitted(engine, 2) == {"test": 1, "other": 1}
+    assert admitted(engine, 3) == {"test": 1, "other": 2}
 
 
 def test_nothing_starts_before_its_time(engine: Engine) -> None:

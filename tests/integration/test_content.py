@@ -14,7 +14,7 @@ from models.jobs import read_job
 from models.progress import read_batch
 from models.results import finished_jobs
 from producer.batches import BatchLimits, close_batch, open_batch, resume_batch, retry_batch
-from producer.bulk import queue_spooled
+from producer.bulk import Queued, queue_spooled
 from producer.content import with_content
 from producer.jobs import CheckedJob
 from producer.ownership import Room, owner_of
@@ -126,7 +126,7 @@ def test_a_manifest_skips_what_was_done_before(engine: Engine) -> None:
     with engine.begin() as connection:
         owner = owner_of(connection, DEFAULT_ACCOUNT, bucket="photabatch")
         batch = open_batch(connection, "lines")
-        assert queue_spooled(connection, spool, batch, owner, Room(connection, owner.account)).accepted == 2
+        assert queue_spooled(connection, spool, batch, owner, Room(connection, owner.account)) == Queued(2, 0, 1)
     assert states(engine) == ["succeeded", "skipped", "queued"]
     assert links(engine) == [None, first.id, None]
 
@@ -256,6 +256,7 @@ ADMIT = {
     "rooms": [None],
     "money": [None],
     "account_money": [None],
+    "budgets": [None],
     "latency": {},
     "unknown": 90,
     "resend": 60,

@@ -12,6 +12,7 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 from sqlalchemy import Engine
+from sqlalchemy.exc import DataError
 
 from clients.sns import SnsReader
 from clients.sqs import Queue, QueueRefused, QueueUnavailable
@@ -155,6 +156,21 @@ def test_while_s3_is_away_messages_are_kept_in_hand(sqs: Any, url: str, uploads:
     send(sqs, url, {"Records": [uploads.put("1.jpg")]})
     assert reader.once() == Accepted(accepted=1)
     assert (reader.waits, left(sqs, url)) == (1, 0)
+
+
+def test_a_message_that_the_database_refuses_holds_up_no_other(
+    sqs: Any, url: str, uploads: Uploads, engine: Engine
+) -> None:
+    def take(events: Any) -> Accepted:
+        if any(event.key.endswith("bad.jpg") for event in events):
+            raise DataError("INSERT", None, ValueError())
+        return accept(engine, uploads.storage, events, OWNER)
+
+    uploads.watch(engine)
+    reader = Reader(url, take, lambda clock: SnsReader(clock=clock))
+    send(sqs, url, *({"Records": [uploads.put(name, name.encode())]} for name in ("1.jpg", "bad.jpg", "2.jpg")))
+    assert reader.once() == Accepted(accepted=2)
+    assert left(sqs, url) == 1
 
 
 def test_nothing_is_deleted_before_it_is_committed(sqs: Any, url: str, uploads: Uploads) -> None:

@@ -6,11 +6,13 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
+from math import inf, nan
 from typing import Any
 
 import pytest
 from sqlalchemy import Engine, text
 
+from cli.events import taking
 from clients.s3_objects import JOB_MARK
 from clients.s3_uri import S3Uri
 from clients.storage import Storage, StorageUnavailable
@@ -224,16 +226,17 @@ def test_while_s3_is_away_nothing_is_remembered(uploads: Uploads, engine: Engine
     assert uploads.tell(engine, record) == Accepted(accepted=1)
 
 
-def test_a_full_queue_takes_nothing_and_remembers_nothing(uploads: Uploads, engine: Engine) -> None:
+def test_a_full_queue_takes_what_fits_and_remembers_no_more(uploads: Uploads, engine: Engine) -> None:
     uploads.watch(engine)
-    records = [uploads.put(f"{number}.jpg", b"%d" % number) for number in range(2)]
+    records = [uploads.put(f"{number}.jpg", b"%d" % number) for number in range(5)]
     with engine.begin() as connection:
-        connection.execute(text("UPDATE accounts SET queue_limit = 1"))
+        connection.execute(text("UPDATE accounts SET queue_limit = 2"))
         account = read_account(connection, OWNER.account.id)
     assert account is not None
     with pytest.raises(QueueFull):
         accept(engine, uploads.storage, parse_events({"Records": records}), Owner(account, BUCKET))
-    assert rows(engine, "count(*)", "FROM seen_objects") == [0]
+    assert rows(engine, "count(*)", "FROM seen_objects") == rows(engine, "count(*)", "FROM jobs") == [2]
+    assert uploads.tell(engine, *records) == Accepted(accepted=3, known=2)
 
 
 def test_what_the_account_may_not_read_any_more_leaves_a_trace(uploads: Uploads, engine: Engine) -> None:
@@ -248,7 +251,26 @@ def test_what_the_account_may_not_read_any_more_leaves_a_trace(uploads: Uploads,
     assert rows(engine, "state, error_code") == [("rejected", "not_allowed")]
 
 
+def test_a_queue_that_is_read_for_months_goes_by_what_the_account_may_now(uploads: Uploads, engine: Engine) -> None:
+    account = new_account(engine, "second", s3_prefixes=(f"s3://{BUCKET}/{uploads.prefix}", "s3://results/"))
+    take = taking(engine, uploads.storage, Settings(_env_file=None, s3_bucket=BUCKET), account.id)
+    uploads.watch(engine)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE triggers SET account_id = :id"), {"id": account.id})
+        connection.execute(text("UPDATE accounts SET s3_prefixes = '[]' WHERE id = :id"), {"id": account.id})
+    take(parse_events({"Records": [uploads.put("1.jpg")]}))
+    assert rows(engine, "state, error_code") == [("rejected", "not_allowed")]
+
+
 # --- added, changed, removed
+
+
+@pytest.mark.parametrize("field", [{name: value} for name in ("quiet_s", "repair_s") for value in (0.0, inf, nan)])
+def test_a_time_that_never_ends_is_refused(uploads: Uploads, engine: Engine, field: dict[str, float]) -> None:
+    with pytest.raises(InvalidTrigger, match="must be more than 0 and at most"):
+        uploads.watch(engine, **field)
+    with pytest.raises(InvalidTrigger, match="most must be between 1 and"):
+        uploads.watch(engine, most=3_000_000_000)
 
 
 def test_a_trigger_that_is_given_again_keeps_what_it_has_seen(uploads: Uploads, engine: Engine) -> None:

@@ -42,6 +42,13 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
         (["PHOTOS", "--op", "polish"], 2, "'polish' is not one of"),
         (["PHOTOS", "--op", "enhance", "--sharpness", "9"], 2, "No such option"),
         (["http://example.com/1.jpg", "--op", "enhance"], 2, "must be https://"),
+        (["PHOTOS", "--op", "enhance", "--out", "photos"], 2, "the next run would find its results in photos"),
+        (
+            ["s3://photos/in/", "--op", "enhance", "--out", "s3://photos/in/x/"],
+            2,
+            "find its results in s3://photos/in/",
+        ),
+        (["PHOTOS", "jobs.jsonl", "--op", "enhance"], 2, "a manifest is run by itself"),
     ],
 )
 def test_what_cannot_be_run_is_said_before_anything_happens(
@@ -70,6 +77,11 @@ def test_a_variable_that_makes_no_sense_is_named(
     monkeypatch.setenv(name, value)
     code, told = run("status")
     assert (code, name in told) == (7, True), told
+
+
+def test_submit_needs_a_stack_and_says_so(run: Run) -> None:
+    code, told = run("submit", "jobs.jsonl")
+    assert (code, told.startswith("submit needs a stack")) == (2, True), told
 
 
 def test_workers_need_an_address(run: Run) -> None:

@@ -170,6 +170,18 @@ def allocate(data: bytes) -> int:
     return len(bytearray(3 * 2**30))
 
 
+def is_deaf(data: bytes) -> bool:
+    return signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
+def test_ctrl_c_reaches_no_child_not_even_while_it_starts(inspector: ImageInspector) -> None:
+    assert inspector._run_sync(is_deaf, b"")
+    with pytest.raises(BadImage):
+        inspector._run_sync(crash, b"")
+    assert inspector._run_sync(is_deaf, b"")  # the one in its place too
+    assert not is_deaf(b"")
+
+
 def test_a_child_gives_the_same_answers(inspector: ImageInspector) -> None:
     data = turned(6)
     assert inspector.inspect_sync(data) == asyncio.run(inspector.inspect(data)) == inspect(data)

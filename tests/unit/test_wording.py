@@ -115,6 +115,14 @@ def test_a_deadline_that_is_not_met_shows_while_it_runs() -> None:
             },
             "paused: 12 of 30 jobs failed, more than 20%",
         ),
+        (
+            {
+                "paused_reason": "failure_rate",
+                "max_failure_rate": 0.2,
+                "counts": {"failed": 0, "rejected": 0, "succeeded": 18, "queued": 82},
+            },
+            "paused: more than 20% of its jobs had failed",
+        ),
     ],
 )
 def test_a_pause_is_told_in_figures(fields: dict[str, Any], words: str) -> None:
