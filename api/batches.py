@@ -42,7 +42,7 @@ from models.inserts import BatchRef
 from models.progress import BatchView, list_batches, read_own_batch
 from models.states import BatchStatus
 from producer.batches import close_batch, open_batch
-from producer.bulk import Queued, queue_spooled
+from producer.manifests.bulk import Queued, queue_spooled
 from producer.ownership import Owner, QueueFull, Room
 
 router = APIRouter(tags=["batches"])

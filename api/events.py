@@ -16,10 +16,10 @@ from api.openapi import refusals
 from api.problems import Problem
 from api.submissions import FULL, owner_in, queue_full
 from clients.sns import ForgedMessage, SnsError, UnknownTopic, UntrustedUrl
-from producer.arrivals import Accepted, accept
-from producer.notifications import read_notification
 from producer.ownership import Owner, QueueFull
-from producer.s3_events import InvalidEvent, UploadEvent
+from producer.uploads.arrivals import Accepted, accept
+from producer.uploads.notifications import read_notification
+from producer.uploads.s3_events import InvalidEvent, UploadEvent
 
 router = APIRouter(tags=["uploads"], route_class=Challenging)
 

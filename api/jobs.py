@@ -25,7 +25,7 @@ from models.jobs import JobView, list_jobs, read_job
 from models.progress import read_own_batch
 from models.states import JobState
 from producer.jobs import CheckedJob, ShortText
-from producer.manifest import check_record
+from producer.manifests.record import check_record
 from producer.ownership import QueueFull
 from producer.submission import insert
 

@@ -20,10 +20,10 @@ from api.bodies import JSONL, fit, media_type, parse, read_body
 from api.keys import Caller
 from api.problems import MEDIA_TYPE, Problem
 from api.requests import BatchBody, BatchOptions, LineOptions
-from producer.checking import Checker, TooManyJobs
 from producer.jobs import CheckedJob
+from producer.manifests.checking import Checker, TooManyJobs
+from producer.manifests.spool import Place, Spool
 from producer.ownership import Owner, QueueFull
-from producer.spool import Place, Spool
 
 _BITE = 256 * 2**10  # bytes that are checked in one turn of a thread
 MOST_BYTES = 2 * 2**30  # of a JSONL body: the disk is not a client's

@@ -16,7 +16,7 @@ from api.schemas import Upload
 from api.submissions import owner_in
 from clients.images import MAX_BYTES, BadImage
 from producer.ownership import Owner
-from producer.upload import StoredPhoto, store_photo
+from producer.runs.upload import StoredPhoto, store_photo
 
 router = APIRouter(tags=["uploads"])
 

@@ -17,7 +17,7 @@ from models.inserts import BatchRef
 from models.progress import BatchView
 from models.results import finished_jobs
 from models.states import JobState
-from producer.sheet import write_sheet
+from producer.results.sheet import write_sheet
 
 _TOLERATED = 0.5  # of a sample that may fail where --max-failure-rate does not say, and nobody is asked
 

@@ -20,7 +20,7 @@ from clients.storage import Storage
 from models import DEFAULT_ACCOUNT
 from models.progress import find_batch, read_batch
 from models.results import finished_jobs
-from producer.sheet import write_sheet
+from producer.results.sheet import write_sheet
 from sandbox.samples import write_samples
 from settings import Settings
 

@@ -14,10 +14,10 @@ from clients.sns import SnsReader
 from clients.sqs import Queue, QueueRefused
 from clients.storage import Storage
 from models.accounts import read_account
-from producer.arrivals import Accepted, accept
 from producer.ownership import Owner
-from producer.s3_events import UploadEvent
-from producer.sqs import QueueEvents, Take
+from producer.uploads.arrivals import Accepted, accept
+from producer.uploads.s3_events import UploadEvent
+from producer.uploads.sqs import QueueEvents, Take
 from settings import Settings
 
 

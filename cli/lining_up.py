@@ -12,8 +12,8 @@ from cli.terminal import say
 from clients.image_survey import Surveyor
 from clients.storage import Storage
 from models.inserts import BatchRef
-from producer.lineup import Lineup, Past, line_up
-from producer.preflight import Preflight, Verdict, returned_side
+from producer.runs.lineup import Lineup, Past, line_up
+from producer.runs.preflight import Preflight, Verdict, returned_side
 
 _SURVEYORS = 2
 Tell = Callable[[list[Verdict]], None]

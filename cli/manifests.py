@@ -25,14 +25,14 @@ from models import Priority
 from models.contents import count_done
 from models.inserts import BatchRef
 from producer.batches import BatchLimits, close_batch, open_batch
-from producer.bulk import queue_spooled
-from producer.checking import Checker, TooManyJobs
 from producer.content import with_content
 from producer.estimating import Tally
 from producer.jobs import CheckedJob
-from producer.manifest_files import is_manifest, read_manifest
+from producer.manifests.bulk import queue_spooled
+from producer.manifests.checking import Checker, TooManyJobs
+from producer.manifests.manifest_files import is_manifest, read_manifest
+from producer.manifests.spool import Spool
 from producer.ownership import OPERATOR, Owner, Room
-from producer.spool import Spool
 from settings import Settings, get_settings
 
 _FAULTS_SHOWN = 20

@@ -30,7 +30,7 @@ from producer.batches import (
     resume_batch,
     retry_batch,
 )
-from producer.results import OutputsLost, download_results
+from producer.results.downloads import OutputsLost, download_results
 from producer.submission import BatchClosed
 from sandbox.stack import read_running
 

@@ -26,10 +26,10 @@ from clients.storage import Storage
 from models import Priority
 from producer.batches import BatchLimits
 from producer.jobs import CheckedJob, webhook_url_fault
-from producer.manifest_files import is_manifest
-from producer.photos import Address, NoSuchSource, Picture, find_pictures
+from producer.manifests.manifest_files import is_manifest
 from producer.recipes import Recipe
-from producer.selection import Selection
+from producer.sources.photos import Address, NoSuchSource, Picture, find_pictures
+from producer.sources.selection import Selection
 from settings import Settings
 
 RESULTS = Path("photabatch-out")  # below it, a folder a batch, unless --out says otherwise

@@ -18,7 +18,7 @@ from cli.request_options import request_options, selection_options
 from cli.terminal import emit, say
 from clients.storage import Storage
 from models.health import read_upstream
-from producer.preflight import Verdict
+from producer.runs.preflight import Verdict
 from settings import get_settings
 
 

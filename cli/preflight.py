@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cli.terminal import console
-from producer.preflight import LARGEST_SIDE, SMALL_SIDE, Count, Kind, Notice, Preflight, Verdict
+from producer.runs.preflight import LARGEST_SIDE, SMALL_SIDE, Count, Kind, Notice, Preflight, Verdict
 
 _LONGEST_NAME = 24  # characters; the end of a path tells more than its beginning
 _MEANINGS: Mapping[Kind | Notice, str] = {

@@ -14,9 +14,9 @@ from clients.phota_requests import InvalidRequest, Operation
 from models.windows import Window
 from producer.batches import BatchLimits
 from producer.jobs import CheckedJob, check
-from producer.photos import Address
 from producer.recipes import Recipe
-from producer.selection import Selection
+from producer.sources.photos import Address
+from producer.sources.selection import Selection
 from settings import get_settings
 
 

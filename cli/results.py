@@ -19,12 +19,12 @@ from cli.terminal import console, say
 from clients.storage import ObjectChanged, ObjectMissing, Storage
 from models.progress import BatchView
 from models.results import finished_page
-from producer import reports
-from producer.pages import paged
-from producer.reports import Form
-from producer.results import OutputsLost, download_results
-from producer.whole_files import whole_file
-from producer.zips import zip_results
+from producer.results import reports
+from producer.results.downloads import OutputsLost, download_results
+from producer.results.pages import paged
+from producer.results.reports import Form
+from producer.results.whole_files import whole_file
+from producer.results.zips import zip_results
 
 _STDOUT = Path("-")
 _FILE = click.Path(path_type=Path, dir_okay=False, allow_dash=True)

@@ -32,9 +32,9 @@ from clients.storage import Storage
 from models.inserts import BatchRef
 from producer.batches import close_batch, open_batch
 from producer.jobs import CheckedJob
-from producer.lineup import Entry, Lineup
+from producer.runs.lineup import Entry, Lineup
+from producer.runs.upload import Uploader, queue_entries
 from producer.submission import insert
-from producer.upload import Uploader, queue_entries
 from settings import Settings
 
 _INSPECTORS = 2

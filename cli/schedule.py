@@ -23,9 +23,9 @@ from models.run_views import RunView
 from models.schedule import RunState
 from models.schedules import ScheduleView, list_schedules
 from models.windows import zone_of
-from producer import schedules
 from producer.ownership import owner_of
-from producer.schedules import AlreadyBegun, InvalidSchedule, NewSchedule, NoSuchSchedule
+from producer.schedules import definitions
+from producer.schedules.definitions import AlreadyBegun, InvalidSchedule, NewSchedule, NoSuchSchedule
 from sandbox.stack import read_running
 from settings import Settings
 
@@ -76,10 +76,10 @@ def add(account_name: str, as_json: bool, **options: Any) -> None:
     wanted, is_alone = _wanted(options), _is_alone()
     with _account(account_name) as (settings, engine, account_id):
         try:
-            schedules.check_places(Storage.from_settings(settings), wanted)
+            definitions.check_places(Storage.from_settings(settings), wanted)
             with engine.begin() as connection:
                 owner = owner_of(connection, account_id, bucket=settings.s3_bucket)
-                added = schedules.add_schedule(connection, owner, wanted, allowed_hosts=settings.allowed_hosts)
+                added = definitions.add_schedule(connection, owner, wanted, allowed_hosts=settings.allowed_hosts)
         except InvalidSchedule as error:
             raise UsageFault(str(error)) from None
     if as_json:
@@ -154,7 +154,7 @@ def _numbers(run: RunView) -> str:
 def remove(name: str, account_name: str) -> None:
     """No further runs of NAME, and what it has seen is forgotten. What is queued goes on."""
     with _account(account_name) as (_, engine, account_id), engine.begin() as connection, _known():
-        schedules.remove_schedule(connection, account_id, name)
+        definitions.remove_schedule(connection, account_id, name)
     say(f"{name} is removed; what it has queued goes on.")
 
 
@@ -165,7 +165,7 @@ def run(name: str, account_name: str) -> None:
     """Begin a run of NAME now, beside the clock's; it ends one that is going on. Prints its id."""
     is_alone = _is_alone()
     with _account(account_name) as (_, engine, account_id), engine.begin() as connection, _known():
-        run_id = schedules.run_now(connection, account_id, name)
+        run_id = definitions.run_now(connection, account_id, name)
     click.echo(run_id)
     say("Follow it: photabatch schedule list")
     _warn(is_alone)

@@ -10,7 +10,7 @@ from cli.status import found_batch, read_view
 from cli.terminal import say
 from clients.storage import Storage
 from models.results import finished_jobs
-from producer.sheet import DEFAULT_LIMIT, write_sheet
+from producer.results.sheet import DEFAULT_LIMIT, write_sheet
 
 
 @click.command()

@@ -15,9 +15,9 @@ from clients.storage import Storage
 from models import Priority
 from models.moments import written
 from models.triggers import TriggerMade, TriggerRow, all_triggers, made_by
-from producer import triggers
-from producer.trigger_rules import EVER
-from producer.triggers import MOST, QUIET_S, REPAIR_S, InvalidTrigger, NewTrigger
+from producer.uploads import triggers
+from producer.uploads.trigger_rules import EVER
+from producer.uploads.triggers import MOST, QUIET_S, REPAIR_S, InvalidTrigger, NewTrigger
 from sandbox.stack import read_running
 
 _LISTED = ("name", "account", "suffix", "output", "quiet_s", "most", "webhook_url", "repair_s")

@@ -21,12 +21,12 @@ from cli.terminal import say
 from clients.image_inspector import ImageInspector
 from clients.storage import Storage, StorageError
 from models import Priority
-from producer.bursts import LARGEST, LONGEST_S, Source
-from producer.folder_results import FolderResults
-from producer.folder_watch import FolderWatch, folder_id
 from producer.ownership import OPERATOR, Owner, QueueFull
-from producer.triggers import MOST, QUIET_S
-from producer.upload import Uploader
+from producer.runs.upload import Uploader
+from producer.uploads.bursts import LARGEST, LONGEST_S, Source
+from producer.uploads.folder_results import FolderResults
+from producer.uploads.folder_watch import FolderWatch, folder_id
+from producer.uploads.triggers import MOST, QUIET_S
 from settings import Settings
 
 _LOOK_S = 1.0  # between two looks,

@@ -94,6 +94,6 @@ _COUNT_DONE = text(
 
 
 def count_done(connection: Connection, rows: str) -> tuple[int, Decimal]:
-    """How many rows of `producer.spool`, a JSON array, were done before, and their estimates in USD."""
+    """How many rows of `producer.manifests.spool`, a JSON array, were done before, and their estimates in USD."""
     row = connection.execute(_COUNT_DONE, {"rows": rows}).one()
     return row.jobs, row.usd

@@ -116,7 +116,7 @@ class Inserted(NamedTuple):
 
 
 def insert_ready(connection: Connection, batch: BatchRef, rows: str, *, output: str) -> Inserted:
-    """Queue rows of `producer.spool`, a JSON array, in a batch.
+    """Queue rows of `producer.manifests.spool`, a JSON array, in a batch.
 
     `output`: where those go that name none.
     """

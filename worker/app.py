@@ -18,7 +18,9 @@ QUEUES = [*Stage, "intake", "schedule"]
 def new_app(settings: Settings) -> Celery:
     """Settings and reasons: `docs/decisions/0003-celery-settings.md`."""
     broker = settings.broker_url.get_secret_value() if settings.broker_url else None
-    app = Celery("photabatch", broker=broker, include=["producer.intake", "producer.repair", "producer.schedule_runs"])
+    app = Celery(
+        "photabatch", broker=broker, include=["producer.intake", "producer.uploads.repair", "producer.schedules.runs"]
+    )
     app.conf.update(
         task_queues=[Queue(name, durable=True) for name in QUEUES],
         task_default_queue="intake",

@@ -15,8 +15,8 @@ from clients.s3_objects import ObjectInfo
 from models import settle
 from producer.ownership import OPERATOR, Owner
 from producer.recipes import Recipe
-from producer.schedule_runs import list_run
-from producer.schedules import Added, NewSchedule, add_schedule
+from producer.schedules.definitions import Added, NewSchedule, add_schedule
+from producer.schedules.runs import list_run
 from settings import Settings
 from tests.integration.uploads import BUCKET, Uploads
 from worker.admit import admit

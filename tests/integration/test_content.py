@@ -14,11 +14,11 @@ from models.jobs import read_job
 from models.progress import read_batch
 from models.results import finished_jobs
 from producer.batches import BatchLimits, close_batch, open_batch, resume_batch, retry_batch
-from producer.bulk import Queued, queue_spooled
 from producer.content import with_content
 from producer.jobs import CheckedJob
+from producer.manifests.bulk import Queued, queue_spooled
+from producer.manifests.spool import Spool
 from producer.ownership import Room, owner_of
-from producer.spool import Spool
 from producer.submission import Submitted, insert
 from settings import Settings
 from tests.integration.api_fixtures import new_account

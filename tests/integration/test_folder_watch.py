@@ -13,11 +13,11 @@ from clients.image_inspector import ImageInspector
 from clients.phota_requests import Operation
 from clients.s3_uri import S3Uri
 from models import Priority
-from producer.bursts import Source
-from producer.folder_results import FolderResults
-from producer.folder_watch import FolderWatch, folder_id
 from producer.recipes import Recipe
-from producer.upload import Uploader
+from producer.runs.upload import Uploader
+from producer.uploads.bursts import Source
+from producer.uploads.folder_results import FolderResults
+from producer.uploads.folder_watch import FolderWatch, folder_id
 from tests.integration import uploads as fixtures
 from tests.integration.uploads import BUCKET, OWNER, Uploads, rows
 

@@ -19,15 +19,15 @@ from clients.phota_requests import Operation, Problem
 from models.inserts import BatchRef, get_batch
 from models.progress import BatchView, read_batch
 from producer.batches import BatchLimits, cancel_batch, close_batch, open_batch, pause_batch, retry_batch
-from producer.bulk import Queued, queue_spooled
 from producer.content import with_content
-from producer.lineup import Entry
+from producer.manifests.bulk import Queued, queue_spooled
 from producer.ownership import OPERATOR, Owner, QueueFull, Room
-from producer.photos import Address, Photo, Picture
-from producer.preflight import Kind
 from producer.recipes import Recipe
+from producer.runs.lineup import Entry
+from producer.runs.preflight import Kind
+from producer.runs.upload import Refused, Uploader, queue_entries
+from producer.sources.photos import Address, Photo, Picture
 from producer.submission import BatchClosed, insert
-from producer.upload import Refused, Uploader, queue_entries
 from settings import Settings
 from tests.integration.conftest import add_batch, photo
 from tests.integration.ended_jobs import settle_all, succeed

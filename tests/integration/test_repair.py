@@ -9,7 +9,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from clients.s3_objects import ObjectInfo
 from models.triggers import take_due_triggers
-from producer.repair import repair_triggers
+from producer.uploads.repair import repair_triggers
 from settings import Settings
 from tests.integration import uploads as fixtures
 from tests.integration.nights import NOON

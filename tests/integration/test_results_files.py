@@ -18,8 +18,8 @@ from sqlalchemy import Engine, text
 from cli.main import main
 from clients.storage import Storage
 from models import reports
-from producer import zips
 from producer.batches import open_batch
+from producer.results import zips
 from producer.submission import insert
 from sandbox.stack import Stack
 from settings import get_settings

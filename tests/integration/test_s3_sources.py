@@ -9,8 +9,8 @@ import pytest
 
 from clients.s3_uri import S3Uri
 from clients.storage import Storage
-from producer.photos import Address, NoSuchSource, StoredObject, find_pictures
-from producer.selection import Selection
+from producer.sources.photos import Address, NoSuchSource, StoredObject, find_pictures
+from producer.sources.selection import Selection
 from sandbox.stack import Stack
 
 BUCKET = "photabatch"

@@ -11,7 +11,7 @@ from clients.phota_requests import Operation
 from models import DEFAULT_ACCOUNT
 from producer.ownership import Owner
 from producer.recipes import Recipe
-from producer.schedules import (
+from producer.schedules.definitions import (
     AlreadyBegun,
     InvalidSchedule,
     NewSchedule,

@@ -17,9 +17,9 @@ from sqlalchemy.exc import DataError
 from clients.sns import SnsReader
 from clients.sqs import Queue, QueueRefused, QueueUnavailable
 from clients.storage import StorageUnavailable
-from producer.arrivals import Accepted, accept
-from producer.s3_events import parse_events
-from producer.sqs import QueueEvents, Take
+from producer.uploads.arrivals import Accepted, accept
+from producer.uploads.s3_events import parse_events
+from producer.uploads.sqs import QueueEvents, Take
 from tests.integration import uploads as fixtures
 from tests.integration.uploads import OWNER, Uploads, rows
 from tests.unit.sns_fake import TOPIC, Amazon, notification, signed

@@ -101,7 +101,7 @@ def test_a_batch_tells_its_window_and_what_is_ahead(run: Run, engine: Engine) ->
         connection.execute(text("""UPDATE upstreams SET latency_s = '{"enhance": 9000}'"""))
     told = " ".join(run("status", str(batch.id))[2].split())  # whatever the width
     assert str(window) in told
-    assert "waits for its window, which is never open for as long as a call takes" in told
+    assert "for its window, which is never open for as long as a call takes" in told
     assert "will NOT finish before its deadline" in told
     with engine.begin() as connection:
         connection.execute(text("""UPDATE upstreams SET latency_s = '{"enhance": 9}'"""))

@@ -19,12 +19,12 @@ from clients.storage import Storage, StorageUnavailable
 from models.accounts import read_account
 from models.states import Priority, Stage
 from models.triggers import take_due_triggers
-from producer.arrivals import Accepted, Reception, accept, take
 from producer.ownership import Owner, QueueFull
 from producer.recipes import Recipe
-from producer.repair import as_event, repair_triggers
-from producer.s3_events import parse_events
-from producer.triggers import InvalidTrigger, remove_trigger
+from producer.uploads.arrivals import Accepted, Reception, accept, take
+from producer.uploads.repair import as_event, repair_triggers
+from producer.uploads.s3_events import parse_events
+from producer.uploads.triggers import InvalidTrigger, remove_trigger
 from settings import Settings
 from tests.integration import uploads as fixtures
 from tests.integration.api_fixtures import new_account

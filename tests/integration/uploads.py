@@ -14,12 +14,12 @@ from sqlalchemy import Engine, text
 from clients.phota_requests import Operation
 from clients.s3_uri import S3Uri
 from clients.storage import Storage
-from producer.arrivals import Accepted, accept
 from producer.ownership import OPERATOR, Owner
 from producer.recipes import Recipe
-from producer.s3_events import parse_events
-from producer.trigger_rules import EVER
-from producer.triggers import Added, NewTrigger, add_trigger
+from producer.uploads.arrivals import Accepted, accept
+from producer.uploads.s3_events import parse_events
+from producer.uploads.trigger_rules import EVER
+from producer.uploads.triggers import Added, NewTrigger, add_trigger
 from sandbox.stack import Stack
 
 BUCKET = "photabatch"

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from clients.phota_requests import Problem
-from producer.checking import Checker, TooManyJobs
+from producer.manifests.checking import Checker, TooManyJobs
+from producer.manifests.spool import Spool
 from producer.ownership import OPERATOR, Owner
-from producer.spool import Spool
 
 GOOD = {"operation": "generate", "params": {"prompt": "a boat"}}
 

@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clients.phota_requests import InvalidRequest
-from producer.checking import Checker
-from producer.csv_manifest import jobs_of_csv
-from producer.csv_rows import lines_of, rows_of
-from producer.lines import LONGEST_LINE
+from producer.manifests.checking import Checker
+from producer.manifests.csv_manifest import jobs_of_csv
+from producer.manifests.csv_rows import lines_of, rows_of
+from producer.manifests.lines import LONGEST_LINE
+from producer.manifests.spool import Spool
 from producer.ownership import OPERATOR, Owner
-from producer.spool import Spool
 
 cells = st.text(st.sampled_from('a,;"\n\r é|'), max_size=6)
 GOOD = "1,enhance,s3://photos/1.jpg"

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producer.lines import LONGEST_LINE, Line, LineReader
+from producer.manifests.lines import LONGEST_LINE, Line, LineReader
 
 texts = st.lists(st.sampled_from([b"{}", b"  ", b"", b'{"a": 1}\r', b"\xff", b"x" * 40, b"\t1 "]), max_size=12)
 

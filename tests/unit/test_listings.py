@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from producer.heartbeat import kept
 from producer.listings import Listings, stopping
+from producer.schedules.heartbeat import kept
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from models.results import JobResult
 from models.states import JobState
-from producer.local_names import TakenNames, local_name, local_names
+from producer.results.local_names import TakenNames, local_name, local_names
 
 NOW = datetime(2026, 5, 14, 18, 5, tzinfo=UTC)
 ID = uuid.UUID(int=7)

@@ -3,7 +3,7 @@
 import pytest
 
 from clients.s3_uri import S3Uri
-from producer.loop_guard import Route, destination_of, loop_through
+from producer.uploads.loop_guard import Route, destination_of, loop_through
 
 
 def route(name: str, source: str, destination: str) -> Route:

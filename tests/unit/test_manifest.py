@@ -8,8 +8,8 @@ import pytest
 
 from clients.phota_requests import InvalidRequest
 from producer.jobs import CheckedJob
-from producer.lines import LONGEST_LINE
-from producer.manifest import check_line, check_record
+from producer.manifests.lines import LONGEST_LINE
+from producer.manifests.record import check_line, check_record
 from producer.ownership import OPERATOR, Owner
 
 OWNER = Owner(OPERATOR, "photabatch")

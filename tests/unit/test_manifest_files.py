@@ -9,18 +9,18 @@ from typing import Any
 
 import pytest
 
-from producer.checking import Checker, TooManyJobs
-from producer.manifest_files import is_manifest, read_manifest
+from producer.manifests.checking import Checker, TooManyJobs
+from producer.manifests.manifest_files import is_manifest, read_manifest
+from producer.manifests.spool import Spool
 from producer.ownership import OPERATOR, Owner
-from producer.spool import Spool
 
 JSONL = b'{"custom_id": "1", "operation": "enhance", "params": {"image": "s3://photos/1.jpg"}}\n'
 CSV = b"custom_id,operation,image\n1,enhance,s3://photos/1.jpg\n"
 FROM_STANDARD_INPUT = """
-from producer.checking import Checker
-from producer.manifest_files import read_manifest
+from producer.manifests.checking import Checker
+from producer.manifests.manifest_files import read_manifest
 from producer.ownership import OPERATOR, Owner
-from producer.spool import Spool
+from producer.manifests.spool import Spool
 spool = Spool("line")
 read_manifest(None, Checker(spool, spool.add, allowed_hosts=(), owner=Owner(OPERATOR, "photabatch")))
 print(spool.jobs, spool.refused)

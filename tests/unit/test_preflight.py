@@ -10,7 +10,7 @@ from cli.terminal import console
 from clients.image_survey import Fault, Surveyed
 from clients.images import ImageInfo
 from clients.phota_requests import Operation
-from producer.preflight import Candidate, Kind, Notice, Preflight, Verdict, returned_side
+from producer.runs.preflight import Candidate, Kind, Notice, Preflight, Verdict, returned_side
 
 
 def sound(

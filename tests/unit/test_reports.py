@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from models.reports import JobReport
 from models.states import JobState
-from producer.reports import COLUMNS, Form, report_lines, safe_cell
+from producer.results.reports import COLUMNS, Form, report_lines, safe_cell
 
 NOW = datetime(2026, 5, 14, 18, 5, tzinfo=UTC)
 JOB = JobReport(

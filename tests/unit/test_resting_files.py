@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from producer.resting_files import RestingFiles, tags_below
+from producer.uploads.resting_files import RestingFiles, tags_below
 
 
 def test_a_file_rests_when_it_has_not_changed_for_long_enough() -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producer.s3_events import InvalidEvent, UploadEvent, is_later, parse_events
+from producer.uploads.s3_events import InvalidEvent, UploadEvent, is_later, parse_events
 from tests.unit.s3_event_samples import (
     AWS_TEST,
     SEAWEED_FOLDER,

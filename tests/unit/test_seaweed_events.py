@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from producer.s3_events import UploadEvent, parse_events
+from producer.uploads.s3_events import UploadEvent, parse_events
 from tests.unit.s3_event_samples import SEAWEED_FOLDER, seaweed, seaweed_entry
 
 NAME = "my photo (1)+ü%25😀.jpg"

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producer.selection import Selection
+from producer.sources.selection import Selection
 
 pieces = st.sampled_from(
     ["a", "b", "/", "*", "**", "?", "[!a]", "{a,b}", "{a/b,b}", "{b**,a}", "/a", "a/", "a/*", "/b/**"]

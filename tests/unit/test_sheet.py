@@ -20,8 +20,8 @@ from clients.storage import ObjectMissing, Storage, StorageUnavailable
 from models.progress import BatchView
 from models.results import JobResult
 from models.states import BatchStatus, JobState
-from producer.sheet import write_sheet
-from producer.thumbnail import make_thumbnail
+from producer.results.sheet import write_sheet
+from producer.results.thumbnail import make_thumbnail
 
 NOW = datetime(2026, 5, 14, 18, 5, tzinfo=UTC)
 HOSTILE = "<script>alert(1)</script>\"'&$rows"

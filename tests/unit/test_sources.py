@@ -10,10 +10,10 @@ from typing import Any
 import psutil
 import pytest
 
-from producer.folder_tree import photos_below
-from producer.photos import LONGEST_ID, Address, NoSuchSource, Photo, find_pictures
-from producer.pictures import fitting_id
-from producer.selection import Selection
+from producer.sources.folder_tree import photos_below
+from producer.sources.photos import LONGEST_ID, Address, NoSuchSource, Photo, find_pictures
+from producer.sources.pictures import fitting_id
+from producer.sources.selection import Selection
 
 
 def tree(root: Path, *paths: str) -> Path:

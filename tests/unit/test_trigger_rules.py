@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from models.triggers import TriggerRow
-from producer.trigger_rules import EVER, is_recent, is_wanted, name_of
+from producer.uploads.trigger_rules import EVER, is_recent, is_wanted, name_of
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 ROW = TriggerRow(

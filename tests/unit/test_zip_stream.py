@@ -14,9 +14,9 @@ from typing import IO, Any, cast
 import pytest
 
 from clients.storage import Storage, StorageUnavailable
-from producer.results import fetch, made_ahead
-from producer.whole_files import whole_file
-from producer.zip_stream import ZipStream
+from producer.results.downloads import fetch, made_ahead
+from producer.results.whole_files import whole_file
+from producer.results.zip_stream import ZipStream
 
 NOW = datetime(2026, 5, 14, 18, 5, 2, tzinfo=UTC)
 

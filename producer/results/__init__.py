@@ -1,0 +1,1 @@
+"""What came of it: files, zips, reports, contact sheets."""

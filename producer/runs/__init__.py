@@ -1,0 +1,1 @@
+"""A run over pictures: looked at and judged, uploaded, queued."""

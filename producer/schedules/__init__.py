@@ -1,0 +1,1 @@
+"""Work that comes by the clock."""

@@ -1,0 +1,1 @@
+"""Where pictures come from: folders, buckets, lists of names; as streams."""
