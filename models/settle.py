@@ -5,11 +5,10 @@ from collections.abc import Iterable
 
 from sqlalchemy import Connection, text
 
+from models.failures import IS_FAILING
 from models.states import FINAL_STATES, JobState
 
 _GOOD = "progress.succeeded + progress.skipped"
-_BAD = "progress.failed + progress.rejected"
-_ENDED = f"(progress.succeeded + {_BAD})"
 _FINAL = " + ".join(f"progress.{state}" for state in FINAL_STATES)
 _UNFINAL = " + ".join(f"progress.{state}" for state in JobState if not state.is_final)
 
@@ -63,15 +62,12 @@ def start(connection: Connection, batches: Iterable[uuid.UUID]) -> None:
     connection.execute(_START, {"ids": list(batches)})
 
 
-_JUDGED = 20  # jobs that end before a batch's failures are judged
 _PAUSE_FAILING = text(
     f"""
-    UPDATE batches SET paused_at = now(), paused_reason = 'failure_rate' FROM batch_progress AS progress
-    WHERE batches.id IN (SELECT id FROM batches WHERE id = ANY(:ids) AND max_failure_rate IS NOT NULL
-                         AND paused_at IS NULL AND cancelled_at IS NULL AND finished_at IS NULL FOR UPDATE SKIP LOCKED)
-      AND progress.batch_id = batches.id AND progress.queued > 0
-      AND {_ENDED} - forgiven_ended >= {_JUDGED}
-      AND {_BAD} - forgiven_failed > max_failure_rate * ({_ENDED} - forgiven_ended)
+    UPDATE batches AS batch SET paused_at = now(), paused_reason = 'failure_rate' FROM batch_progress AS progress
+    WHERE batch.id IN (SELECT id FROM batches WHERE id = ANY(:ids) AND max_failure_rate IS NOT NULL
+                       AND paused_at IS NULL AND cancelled_at IS NULL AND finished_at IS NULL FOR UPDATE SKIP LOCKED)
+      AND progress.batch_id = batch.id AND progress.queued > 0 AND {IS_FAILING}
     """
 )
 

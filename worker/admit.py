@@ -84,6 +84,8 @@ def _fill_band(
             break
         able = [lane for lane in lanes if _may_begin(lane, latency_s)]
         dealt = share(able or lanes, slots - len(admitted))
+        if not dealt:
+            break
         rows = admission.admit(connection, dealt, latency_s=latency_s)
         fresh = [row for row in rows if row.fate is Fate.ADMITTED]
         admitted += fresh
@@ -95,11 +97,16 @@ def _fill_band(
         # money that was used is not known any more without reading it again; the next tick does
         spent |= {payer for lane, _ in dealt if new[lane.lane_id] for payer in _payers(lane)}
         lanes = [
-            replace(lane, in_flight=lane.in_flight + new[lane.lane_id]) if lane.lane_id in new else lane
+            _with(lane, new[lane.lane_id]) if lane.lane_id in new else lane
             for lane in lanes
             if not ({lane.lane_id} | _payers(lane)) & spent
         ]
     return admitted
+
+
+def _with(lane: Lane, begun: int) -> Lane:
+    most = None if lane.most is None else max(0, lane.most - begun)
+    return replace(lane, in_flight=lane.in_flight + begun, most=most)
 
 
 def _may_begin(lane: Lane, latency_s: Mapping[str, float]) -> bool:
@@ -107,7 +114,7 @@ def _may_begin(lane: Lane, latency_s: Mapping[str, float]) -> bool:
 
     A batch without money is one of them while something of it is in flight: after that it pauses at its turn.
     """
-    if lane.room_s is not None and likely_s(lane.operation, latency_s) > lane.room_s:
+    if lane.most == 0 or (lane.room_s is not None and likely_s(lane.operation, latency_s) > lane.room_s):
         return False
     purses = (lane.account_usd, lane.money_usd if lane.in_flight else None)
     return lane.next_usd is None or all(usd is None or lane.next_usd <= usd for usd in purses)

@@ -146,3 +146,31 @@ def test_a_retry_without_a_resume_is_judged_anew_too(engine: Engine) -> None:
         retry_batch(connection, batch.id)
     end(engine, failed=20)
     assert reason(engine, batch) == "failure_rate"
+
+
+def admitted(engine: Engine) -> int:
+    with engine.begin() as connection:
+        return len(admit(connection, Settings(concurrency=100)))
+
+
+def test_no_more_is_under_way_than_can_be_judged(engine: Engine) -> None:
+    batch_of(engine)
+    assert admitted(engine) == 20
+    assert admitted(engine) == 0
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE jobs SET state = 'queued', hold = 'idle' WHERE state = 'submitting'"))
+    end(engine, succeeded=15)
+    assert admitted(engine) == 5
+
+
+def test_a_batch_that_was_judged_well_goes_at_full_speed(engine: Engine) -> None:
+    batch_of(engine)
+    end(engine, succeeded=18, failed=2)
+    assert admitted(engine) == 80
+
+
+def test_a_failing_batch_admits_nothing_before_it_is_paused(engine: Engine) -> None:
+    batch_of(engine)
+    with engine.begin() as connection:
+        connection.execute(_END, {"state": "failed", "jobs": 20})
+    assert admitted(engine) == 0
