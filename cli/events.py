@@ -2,12 +2,13 @@
 
 import uuid
 from collections.abc import Sequence
+from urllib.parse import urlsplit
 
 import click
 from sqlalchemy import Engine
 
 from cli.accounts import account_option, account_services
-from cli.exits import CannotStart, Exit
+from cli.exits import CannotStart, Exit, UsageFault
 from cli.stopping import Stopper
 from cli.terminal import log_to_stderr, say
 from clients.sns import SnsReader
@@ -31,6 +32,10 @@ def events(url: str, endpoint_url: str | None, account_name: str) -> int:
     A message is deleted once its jobs are committed. What is no event stays, for the queue's dead-letter policy. Any
     number of these may run.
     """
+    for option, address in (("--sqs", url), ("--endpoint-url", endpoint_url)):
+        parts = urlsplit(address or "http://none")
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise UsageFault(f"{option} {address}: must be like https://sqs.eu-west-1.amazonaws.com/123/uploads")
     log_to_stderr()
     stopper = Stopper()
     with account_services(account_name, with_workers=True) as (settings, engine, owner):

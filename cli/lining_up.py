@@ -66,9 +66,11 @@ def lined_up(
             surveyor.close()
 
 
-def show_lineup(preflight: Preflight, *, knows_past: bool) -> None:
+def show_lineup(lineup: Lineup, preflight: Preflight, *, knows_past: bool) -> None:
     """The table, if there is anything in it that the number of jobs does not say."""
     if preflight.jobs != preflight.photos or any(count.photos for count in preflight.notices.values()):
         show_preflight(preflight)
+    if lineup.passed_over:
+        say(f"{lineup.passed_over} objects are results of photabatch: passed over.", style="dim")
     if not knows_past:
         say("No stack is up: whether some were done before is not known.", style="dim")

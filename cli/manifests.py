@@ -17,9 +17,10 @@ from sqlalchemy import Connection, Engine
 from cli.exits import CommandError, Exit, UsageFault
 from cli.fleet import load_settings, open_database, services
 from cli.manner import Manner, attended, earlier_batch, refuse_lonely_detach, see_through, set_going
-from cli.orders import RESULTS, check_destination, check_services, check_webhook, confirm, tell_bill
+from cli.orders import RESULTS, check_bucket, check_destination, check_services, check_webhook, confirm, tell_bill
 from cli.request_options import limits_of, params_of, request_options
 from cli.terminal import emit, say
+from clients.s3_uri import S3Uri
 from clients.storage import Storage
 from models import Priority
 from models.contents import count_done
@@ -36,6 +37,7 @@ from producer.ownership import OPERATOR, Owner, Room
 from settings import Settings, get_settings
 
 _FAULTS_SHOWN = 20
+_BUCKETS = 100  # whose being there is looked at before anything is queued
 
 
 def is_manifest_run(sources: tuple[str, ...]) -> bool:
@@ -50,18 +52,21 @@ class Checked:
     spool: Spool
     tally: Tally
     digest: str
+    buckets: frozenset[str]  # that lines name for their outputs
     seen: int
 
 
 @contextmanager
 def checked(source: str, defaults: dict[str, Any], owner: Owner, *, is_redo: bool) -> Iterator[Checked]:
     """Every line checked and told of. Raise UsageFault, or CommandError where there is none."""
-    spool, tally, digest = Spool("line"), Tally(), hashlib.sha256()
+    spool, tally, digest, buckets = Spool("line"), Tally(), hashlib.sha256(), set[str]()
 
     def keep(number: int, job: CheckedJob) -> None:
         known = with_content(job, is_redo=is_redo)
         tally.add(number, known)
         spool.add(number, known)
+        if known.output is not None and len(buckets) < _BUCKETS:
+            buckets.add(S3Uri.parse(known.output).bucket)
         digest.update(to_json([known.content_key, known.params.body(), known.spec, known.output]))
 
     checker = Checker(spool, keep, allowed_hosts=get_settings().allowed_hosts, owner=owner, defaults=defaults)
@@ -74,7 +79,7 @@ def checked(source: str, defaults: dict[str, Any], owner: Owner, *, is_redo: boo
             raise UsageFault(f"{source}: {error}; send it in parts") from None
         if not checker.seen:
             raise CommandError(f"{source}: no jobs in it", Exit.NOTHING_TO_DO)
-        yield Checked(spool, tally, digest.hexdigest(), checker.seen)
+        yield Checked(spool, tally, digest.hexdigest(), frozenset(buckets), checker.seen)
     finally:
         spool.close()
 
@@ -110,6 +115,8 @@ def run_manifest(source: str, operation: str | None, options: dict[str, Any], ma
         is_local = not manner.detach and not (out and out.startswith("s3://"))
         check_destination(None, (Path(out) if out else RESULTS) if is_local else None, storage)
         with checked(source, defaults, Owner(OPERATOR, settings.s3_bucket), is_redo=is_redo) as manifest:
+            for bucket in sorted(manifest.buckets):
+                check_bucket(storage, bucket, "output")
             batch_name = name or f"{Path(source).stem if source != '-' else 'manifest'}"
             run_key = hashlib.sha256(json.dumps([manifest.digest, out, name, is_redo]).encode()).hexdigest()
             batch = earlier_batch(engine, run_key, manner)

@@ -16,6 +16,7 @@ from cli.fleet import is_complete, load_settings
 from cli.progress import exit_code, watch
 from cli.summary import show_summary
 from cli.terminal import emit, say
+from cli.wording import foreseen
 from clients.storage import Storage
 from models import DEFAULT_ACCOUNT
 from models.contents import find_run, open_again
@@ -134,10 +135,14 @@ def see_through(
     """Follow a batch to its end, fetch what it brought forth, and sum up; the exit code. `seconds` so far."""
     if manner.detach:
         say(f"Queued as {batch.slug}. Follow it: photabatch watch {batch.slug}")
+        with engine.connect() as connection:
+            queued = read_batch(connection, batch.id)
+        assert queued is not None, "queued a moment ago"  # noqa: S101
+        if outlook := foreseen(queued):
+            late = queued.forecast is not None and queued.forecast.meets_deadline is False
+            say(f"It {outlook}, at what was measured lately.", style="yellow" if late else None)
         if manner.as_json:
-            with engine.connect() as connection:
-                queued = read_batch(connection, batch.id)
-            emit(queued.as_json() if queued else {})
+            emit(queued.as_json())
         return Exit.SUCCEEDED
     began = time.monotonic()
     view = watch(engine, batch.id)

@@ -22,7 +22,7 @@ from clients.http import new_http_client
 from clients.phota import PhotaClient, PhotaError
 from clients.phota_errors import GateClosed
 from clients.s3_uri import S3Uri
-from clients.storage import Storage
+from clients.storage import AccessDenied, BucketMissing, Storage
 from models import Priority
 from producer.batches import BatchLimits
 from producer.jobs import CheckedJob, webhook_url_fault
@@ -32,6 +32,7 @@ from producer.sources.photos import Address, NoSuchSource, Picture, find_picture
 from producer.sources.selection import Selection
 from settings import Settings
 
+_REASONS = {BucketMissing: "no such bucket", AccessDenied: "the credentials may not use this bucket"}
 RESULTS = Path("photabatch-out")  # below it, a folder a batch, unless --out says otherwise
 
 
@@ -192,10 +193,18 @@ async def _ask_phota(root: str, key: str) -> None:
         await PhotaClient(http, base_url=root, api_key=key).check_key()
 
 
+def check_bucket(storage: Storage, bucket: str, what: str) -> None:
+    """Raise UsageFault if there is no such bucket, or it may not be used; StorageError."""
+    try:
+        next(storage.list(bucket, "photabatch-was-here"), None)
+    except (BucketMissing, AccessDenied) as error:
+        raise UsageFault(f"{what}: s3://{bucket}: {_REASONS[type(error)]}") from None
+
+
 def check_destination(output: str | None, folder: Path | None, storage: Storage) -> None:
     """Before the first charge: results can be put where they should go. Raise StorageError, UsageFault."""
     if output is not None:
-        next(storage.list(S3Uri.parse(output).bucket, "photabatch-was-here"), None)
+        check_bucket(storage, S3Uri.parse(output).bucket, "--out")
     if folder is not None:
         try:
             folder.mkdir(parents=True, exist_ok=True)

@@ -17,7 +17,10 @@ from cli.orders import Order, order_of, tell_bill
 from cli.request_options import request_options, selection_options
 from cli.terminal import emit, say
 from clients.storage import Storage
+from models import DEFAULT_ACCOUNT
+from models.contents import find_run
 from models.health import read_upstream
+from models.inserts import BatchRef, get_batch
 from producer.runs.preflight import Verdict
 from settings import get_settings
 
@@ -46,9 +49,20 @@ def plan(sources: tuple[str, ...], operation: str | None, **options: Any) -> int
             return _tell(order, order.count, engine=engine, as_json=as_json, summary={})
         storage = Storage.from_settings(get_settings()) if order.is_on_s3 else None
         tell = _emit_all if as_json else None
-        with lined_up(order, engine=engine, storage=storage, is_looking=is_looking, tell=tell) as (_, preflight):
-            show_lineup(preflight, knows_past=engine is not None)
+        batch = _going(engine, order)
+        looked = lined_up(order, engine=engine, storage=storage, batch=batch, is_looking=is_looking, tell=tell)
+        with looked as (lineup, preflight):
+            show_lineup(lineup, preflight, knows_past=engine is not None)
             return _tell(order, preflight.jobs, engine=engine, as_json=as_json, summary=preflight.summary())
+
+
+def _going(engine: Engine | None, order: Order) -> BatchRef | None:
+    """The batch that `run` would go on with."""
+    if engine is None:
+        return None
+    with engine.connect() as connection:
+        batch_id = find_run(connection, DEFAULT_ACCOUNT, order.run_key)
+        return get_batch(connection, batch_id) if batch_id else None
 
 
 def _emit_all(verdicts: list[Verdict]) -> None:

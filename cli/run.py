@@ -120,7 +120,7 @@ class Running:
             self.order, engine=self.engine, storage=self.storage, batch=batch, is_looking=self.manner.is_looking
         )
         with looked as (lineup, preflight):
-            show_lineup(preflight, knows_past=True)
+            show_lineup(lineup, preflight, knows_past=True)
             self._ask(preflight.jobs)
             batch = batch or self._opened()
             with attended(batch):

@@ -8,6 +8,7 @@ import click
 from cli.accounts import account_option, account_services
 from cli.exits import UsageFault
 from cli.fleet import is_complete, load_settings
+from cli.orders import check_bucket
 from cli.request_options import Money, param_options, recipe_of
 from cli.terminal import emit, say
 from clients.s3_uri import S3Uri
@@ -70,7 +71,10 @@ def add(account_name: str, as_json: bool, **options: Any) -> None:
     wanted = _wanted(options)
     is_alone = _is_alone()
     with account_services(account_name) as (settings, engine, owner):
-        next(Storage.from_settings(settings).list(wanted.source.bucket, wanted.source.key), None)
+        storage = Storage.from_settings(settings)
+        check_bucket(storage, wanted.source.bucket, str(wanted.source))
+        if wanted.recipe.output is not None:
+            check_bucket(storage, S3Uri.parse(wanted.recipe.output).bucket, "--out")
         try:
             with engine.begin() as connection:
                 added = triggers.add_trigger(connection, owner, wanted, allowed_hosts=settings.allowed_hosts)

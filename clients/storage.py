@@ -137,10 +137,11 @@ class Storage:
             raise StorageUnavailable(f"s3://{bucket}/{key} broke off after {len(data)} bytes")
         return data
 
-    def get_start(self, bucket: str, key: str, *, size: int) -> bytes:
-        """The object's first `size` bytes, or all of them."""
+    def get_start(self, bucket: str, key: str, *, size: int) -> tuple[bytes, ObjectInfo]:
+        """The object's first `size` bytes, or all of them, and what it is."""
         with translated(f"s3://{bucket}/{key}"):
-            return self._s3.get_object(Bucket=bucket, Key=key, Range=f"bytes=0-{size - 1}")["Body"].read()
+            answer = self._s3.get_object(Bucket=bucket, Key=key, Range=f"bytes=0-{size - 1}")
+            return answer["Body"].read(), info_of(bucket, key, answer)
 
     def head(self, bucket: str, key: str, *, version_id: str | None = None) -> ObjectInfo | None:
         """What is at the key, or was in that version; None if nothing is."""

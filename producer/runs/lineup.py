@@ -45,6 +45,7 @@ class Lineup:
         self._file = TemporaryFile("w+", prefix="photabatch-", encoding="ascii")  # noqa: SIM115  lives as long as this
         self.entries = 0
         self.to_do = 0
+        self.passed_over = 0  # objects that photabatch itself has put there
 
     def add(self, entry: Entry) -> None:
         problem = entry.problem and (entry.problem.code, entry.problem.message)
@@ -141,14 +142,17 @@ def line_up(
     remaining = iter(pictures)
     with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="survey") as threads:
         look = _Look(surveyor, storage, threads)
-        while group := list(islice(remaining, _GROUP)):
+        while several := list(islice(remaining, _GROUP)):
+            looked = [(picture, found) for picture, found in zip(several, look.at(several), strict=True) if found]
+            group = [picture for picture, _ in looked]
             candidates = [
                 Candidate(picture.custom_id, found, _content(picture, found, recipe, example))
-                for picture, found in zip(group, look.at(group), strict=True)
+                for picture, found in looked
             ]
             past.look(candidates)
             verdicts = preflight.add(candidates)
             if lineup is not None:
+                lineup.passed_over += len(several) - len(group)
                 for picture, candidate, verdict in zip(group, candidates, verdicts, strict=True):
                     lineup.add(Entry(picture, verdict.kind, candidate.content, _problem(candidate)))
             yield verdicts
@@ -180,30 +184,34 @@ class _Look:
     storage: Storage | None
     threads: ThreadPoolExecutor
 
-    def at(self, group: Sequence[Picture]) -> list[Surveyed]:
-        """Each picture of a group, in order: files by the children, objects by their beginning, addresses not."""
+    def at(self, group: Sequence[Picture]) -> list[Surveyed | None]:
+        """Each picture of a group, in order: files by the children, objects by their beginning, addresses not.
+
+        None for an object that is photabatch's own: a result is not worked on again.
+        """
         photos = [each.path for each in group if isinstance(each, Photo)]
         files = iter(self.surveyor.survey(photos) if self.surveyor else map(_by_name, photos))
         others = self.threads.map(self._other, [each for each in group if not isinstance(each, Photo)])
         return [next(files) if isinstance(each, Photo) else next(others) for each in group]
 
-    def _other(self, picture: Address | StoredObject) -> Surveyed:
+    def _other(self, picture: Address | StoredObject) -> Surveyed | None:
         if isinstance(picture, Address):
             return Surveyed(picture.url, 0, None, None)
         if self.surveyor is None or self.storage is None:
             return Surveyed(str(picture.uri), picture.bytes, None, None)
         first = _beginning(self.storage, picture)
-        return self.surveyor.survey_bytes(str(picture.uri), first, picture.bytes)
+        return None if first is None else self.surveyor.survey_bytes(str(picture.uri), first, picture.bytes)
 
 
-def _beginning(storage: Storage, picture: StoredObject) -> bytes:
+def _beginning(storage: Storage, picture: StoredObject) -> bytes | None:
     """Nothing of an object that is gone by now: it shows as empty, as one without bytes does."""
     if not picture.bytes:
         return b""
     try:
-        return storage.get_start(picture.uri.bucket, picture.uri.key, size=START_BYTES)
+        first, info = storage.get_start(picture.uri.bucket, picture.uri.key, size=START_BYTES)
     except ObjectMissing:
         return b""
+    return None if info.is_ours else first
 
 
 def _by_name(path: Path) -> Surveyed:

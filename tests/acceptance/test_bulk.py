@@ -198,3 +198,29 @@ def test_sixty_four_workers_never_begin_a_job_beyond_the_budget(
         assert fleet.ledger()["totals"]["charges"] == 100
     finally:
         fleet.stop()
+
+
+def test_results_in_the_source_are_not_worked_on_again(hall: Hall, tmp_path: Path) -> None:
+    bucket = hall.fleet.environment["PHOTABATCH_S3_BUCKET"]
+    (path,) = write_photos(tmp_path, 1, first=7)
+    storage_of(hall.fleet).upload_file(bucket, "whole/1.jpg", path, "image/jpeg")
+    first = ["run", f"s3://{bucket}/whole/1.jpg", "--op", "enhance", "--out", f"s3://{bucket}/whole/done/"]
+    assert hall.fleet.command(*first).returncode == 0
+    assert len(list(storage_of(hall.fleet).list(bucket, "whole/"))) == 2
+    again = hall.fleet.command("run", f"s3://{bucket}/whole/", "--op", "enhance", "--json")
+    assert "1 objects are results of photabatch: passed over" in again.stderr, again.stderr
+    assert (json.loads(again.stdout)["counts"]["skipped"], hall.charges()) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["trigger", "add", "x", "s3://not-there-at-all/in/", "--op", "enhance"],
+        ["run", "--op", "generate", "--prompt", "x", "--out", "s3://not-there-at-all/out/"],
+        ["events", "--sqs", "nope"],
+    ],
+)
+def test_what_is_not_there_is_a_fault_of_the_command(hall: Hall, words: list[str]) -> None:
+    done = hall.fleet.command(*words)
+    assert (done.returncode, "Traceback" in done.stderr) == (2, False), done.stderr
+    assert "no such bucket" in done.stderr or "must be like https://" in done.stderr

@@ -138,7 +138,7 @@ def test_a_budget_that_is_reached_takes_more_money_to_go_on(fleet: Fleet) -> Non
 def test_what_there_is_nothing_to_do_about_is_said(fleet: Fleet, engine: Engine) -> None:
     add_jobs(engine, 1)
     assert fleet.batch("watch", "faults")["status"] == "completed"
-    for control, said in (("pause", "has ended already"), ("retry", "Nothing of")):
+    for control, said in (("pause", "has ended already"), ("retry", "No job of")):
         done = fleet.command(control, "faults")
         assert (done.returncode, said in done.stderr) == (9, True), done.stderr
     assert fleet.command("cancel", "nothing").returncode == 2
