@@ -4,6 +4,7 @@ python -m benchmarks.api_lines [--lines 100000]
 """
 
 import argparse
+import contextlib
 import json
 import threading
 import time
@@ -54,8 +55,9 @@ class Peak:
 
     def _watch(self, is_over: threading.Event) -> None:
         while not is_over.wait(_LOOK_S):
-            family = [self._process, *self._process.children(recursive=True)]
-            self.mb = max(self.mb, sum(each.memory_info().rss for each in family) / 2**20)
+            with contextlib.suppress(psutil.NoSuchProcess):  # one that ends while it is looked at
+                family = [self._process, *self._process.children(recursive=True)]
+                self.mb = max(self.mb, sum(each.memory_info().rss for each in family) / 2**20)
 
 
 def called_at(running: Fleet) -> float:
