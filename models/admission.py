@@ -231,8 +231,8 @@ def admit(
 _CANCEL_LEFT = text(
     """
     UPDATE jobs SET state = 'cancelled', due_at = NULL, finished_at = now()
-    WHERE id IN (SELECT id FROM jobs WHERE state = 'queued' AND lane_id = ANY(:lanes) LIMIT 10000
-                 FOR UPDATE SKIP LOCKED)
+    WHERE id = ANY (ARRAY(SELECT id FROM jobs WHERE state = 'queued' AND lane_id = ANY(:lanes) LIMIT 10000
+                 FOR UPDATE SKIP LOCKED))
     """
 )
 
@@ -254,8 +254,8 @@ _EXPIRE = text(
     """
     UPDATE jobs SET state = 'expired', due_at = NULL, finished_at = now(), error_code = 'expired',
            error_message = 'its expires_at passed before it was admitted'
-    WHERE id IN (SELECT id FROM jobs WHERE state = 'queued' AND expires_at <= now()
-                 LIMIT 1000 FOR UPDATE SKIP LOCKED)
+    WHERE id = ANY (ARRAY(SELECT id FROM jobs WHERE state = 'queued' AND expires_at <= now()
+                 LIMIT 1000 FOR UPDATE SKIP LOCKED))
     """
 )
 

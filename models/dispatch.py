@@ -51,13 +51,14 @@ def wake_by_remote_id(connection: Connection, remote_job_id: str) -> int:
     return woken
 
 
+# Here and below an array of ids: their rows are found by key, also by a plan that was made while the table was small.
 _POISON = text(
     f"""
     UPDATE jobs SET state = 'failed', due_at = NULL, hold = 'idle', finished_at = now(), error_code = 'worker_lost',
            error_message = 'a worker took this job and fell silent, ' || claims || ' times',
            cost_usd = CASE WHEN requested_at IS NOT NULL THEN coalesce(cost_usd, estimate_usd) END
-    WHERE id IN (SELECT id FROM jobs WHERE state IN ({quoted(WORKING_STATES)}) AND due_at <= now()
-                 AND claims >= :limit FOR UPDATE SKIP LOCKED)
+    WHERE id = ANY (ARRAY(SELECT id FROM jobs WHERE state IN ({quoted(WORKING_STATES)}) AND due_at <= now()
+                 AND claims >= :limit FOR UPDATE SKIP LOCKED))
     """
 )
 
@@ -69,8 +70,8 @@ def fail_poison(connection: Connection) -> None:
 _DUE = text(
     f"""
     UPDATE jobs SET hold = 'sent', due_at = now() + make_interval(secs => :resend)
-    WHERE id IN (SELECT id FROM jobs WHERE state IN ({quoted(WORKING_STATES)}) AND due_at <= now()
-                 ORDER BY due_at LIMIT :limit FOR UPDATE SKIP LOCKED)
+    WHERE id = ANY (ARRAY(SELECT id FROM jobs WHERE state IN ({quoted(WORKING_STATES)}) AND due_at <= now()
+                 ORDER BY due_at LIMIT :limit FOR UPDATE SKIP LOCKED))
     RETURNING id, state
     """
 )
@@ -84,9 +85,9 @@ def take_due(connection: Connection, *, limit: int) -> dict[Stage, list[uuid.UUI
 _LOST = text(
     """
     UPDATE jobs SET due_at = now() + make_interval(secs => :resend)
-    WHERE id IN (SELECT id FROM jobs WHERE state = :state AND hold = 'sent'
+    WHERE id = ANY (ARRAY(SELECT id FROM jobs WHERE state = :state AND hold = 'sent'
                  AND due_at BETWEEN now() AND now() + make_interval(secs => :resend - :impatience)
-                 ORDER BY due_at LIMIT :limit FOR UPDATE SKIP LOCKED)
+                 ORDER BY due_at LIMIT :limit FOR UPDATE SKIP LOCKED))
     RETURNING id, state
     """
 )
