@@ -23,8 +23,7 @@ from models.states import Stage
 from settings import Settings
 from worker.admit import admit
 from worker.app import TASKS
-from worker.repairs import Repairs
-from worker.schedules import Schedules
+from worker.listings import Listings
 
 log = logging.getLogger(__name__)
 
@@ -50,8 +49,7 @@ class Dispatcher:
         # a connection of the pool whose server is gone raises its driver's own errors
         driver_errors: Any = app.connection_for_write().connection_errors
         self._broker_errors: tuple[type[Exception], ...] = (BrokerError, OSError, *driver_errors)
-        self._repairs = Repairs(app, self._broker_errors, self._is_crowded)
-        self._schedules = Schedules(app, self._broker_errors, self._is_crowded)
+        self._listings = Listings(app, self._broker_errors, self._is_crowded)
         self._looked_for_lost_at = 0.0
         self._settled_at = 0.0
         self._endpoints_at = 0.0  # not looked for before
@@ -106,8 +104,7 @@ class Dispatcher:
             self._send(connection, stage, due.get(stage, []))
         self._send_lost(connection)
         self._settle(connection)
-        self._repairs.send(connection)
-        self._schedules.send(connection)
+        self._listings.send(connection)
         endpoints = self._send_endpoints(connection)  # with what has just been settled
         return sum(map(len, due.values())) + endpoints
 

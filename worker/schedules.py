@@ -5,12 +5,9 @@ has one run, however many look (a unique constraint).
 """
 
 import logging
-import time
 import uuid
-from collections.abc import Callable
 from datetime import datetime
 
-from celery import Celery
 from sqlalchemy import Connection, text
 
 from models import schedule_runs, schedules
@@ -21,45 +18,11 @@ from models.windows import Window, parsed
 
 log = logging.getLogger(__name__)
 
-TASK, QUEUE = "schedule.run", "schedule"
-_LOOK_S = 1.0  # between two looks
-_MOST = 500  # runs sent at once
 
-
-class Schedules:
-    """`broker_errors`: what sending may raise. `is_crowded`: whether a queue has more messages than anybody takes."""
-
-    def __init__(
-        self, app: Celery, broker_errors: tuple[type[Exception], ...], is_crowded: Callable[[str], bool]
-    ) -> None:
-        self._app = app
-        self._is_crowded = is_crowded
-        self._broker_errors = broker_errors
-        self._looked_at = 0.0
-
-    def send(self, connection: Connection) -> None:
-        """One message a run, after the commit: a listing takes long, and others can begin meanwhile."""
-        if time.monotonic() - self._looked_at < _LOOK_S:
-            return
-        self._looked_at = time.monotonic()
-        with connection.begin():
-            due = look(connection)
-        if due and self._is_crowded(QUEUE):
-            return  # they are due again when a message would be sent again
-        for number, run_id in enumerate(due):
-            try:
-                self._app.send_task(TASK, ([str(run_id)],), queue=QUEUE)
-            except self._broker_errors as error:
-                log.warning("broker away, %d schedules wait: %s", len(due) - number, type(error).__name__)
-                with connection.begin():
-                    schedule_runs.unsend_runs(connection, due[number:])
-                return
-
-
-def look(connection: Connection, *, now: datetime | None = None) -> list[uuid.UUID]:
+def look(connection: Connection, *, limit: int = 500, now: datetime | None = None) -> list[uuid.UUID]:
     """End what is over, begin what is due; the ids of runs whose source is to be listed, marked as sent.
 
-    One transaction, opened by the caller. `now`: None means the database's clock.
+    One transaction, opened by the caller. `limit`: most ids. `now`: None means the database's clock.
     """
     now = now or connection.execute(text("SELECT now()")).scalar_one()
     _end(connection, now)
@@ -67,7 +30,7 @@ def look(connection: Connection, *, now: datetime | None = None) -> list[uuid.UU
         _begin(connection, schedule, now)
     schedule_runs.fail_poison_runs(connection, now)
     schedule_runs.close_listed(connection)
-    return schedule_runs.take_due_runs(connection, now, limit=_MOST)
+    return schedule_runs.take_due_runs(connection, now, limit=limit)
 
 
 def _begin(connection: Connection, schedule: DueSchedule, now: datetime) -> None:

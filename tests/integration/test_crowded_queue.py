@@ -5,8 +5,7 @@ from sqlalchemy import Engine, text
 
 from tests.integration import uploads as fixtures
 from tests.integration.uploads import Uploads, rows
-from worker.repairs import Repairs
-from worker.schedules import Schedules
+from worker.listings import Listings
 
 s3, uploads = fixtures.s3, fixtures.uploads
 
@@ -26,8 +25,7 @@ def test_a_crowded_queue_gets_no_message_and_nothing_is_lost(
     uploads.watch(engine)
     broker = Broker()
     with engine.connect() as connection:
-        for kind in (Repairs, Schedules):
-            kind(broker, (), lambda _: is_crowded).send(connection)  # type: ignore[arg-type]
+        Listings(broker, (), lambda _: is_crowded).send(connection)  # type: ignore[arg-type]
     assert broker.sent == sent
     assert rows(engine, "hold, due_at > now()", "FROM triggers") == [("sent", True)], "due again in a minute"
 
@@ -42,6 +40,6 @@ def test_the_clock_goes_on_while_the_queue_is_crowded(engine: Engine) -> None:
         )
     broker = Broker()
     with engine.connect() as connection:
-        Schedules(broker, (), lambda _: True).send(connection)  # type: ignore[arg-type]
+        Listings(broker, (), lambda _: True).send(connection)  # type: ignore[arg-type]
     assert broker.sent == []
     assert rows(engine, "state, hold", "FROM schedule_runs") == [("listing", "sent")]
