@@ -38,7 +38,15 @@ class Command:
 class Child:
     """A program kept in a session of its own, so that Ctrl-C in the terminal does not reach it. Not thread-safe."""
 
-    def __init__(self, name: str, command: Command, *, log: Path, guard: Guard) -> None:
+    def __init__(
+        self,
+        name: str,
+        command: Command,
+        *,
+        log: Path,
+        guard: Guard,
+        longest_delay_seconds: float = BACKOFF_LIMIT_SECONDS,
+    ) -> None:
         self.name = name
         self.log = log
         self.restarts = 0
@@ -46,6 +54,7 @@ class Child:
         self._command = command
         self._guard = guard
         self._delay_seconds = BACKOFF_FIRST_SECONDS
+        self._longest_delay_seconds = longest_delay_seconds
         self._ended_at: float | None = None
         rotate(log)
         self._launch()
@@ -64,7 +73,7 @@ class Child:
         return self.returncode is None
 
     def tend(self) -> None:
-        """Start it again if it ended, after a delay that doubles from 0.1 to 10 s."""
+        """Start it again if it ended, after a delay that doubles from 0.1 s to the longest, 10 s as a rule."""
         now = time.monotonic()
         if self.is_alive:
             return
@@ -74,7 +83,7 @@ class Child:
             if now - self._started_at > CALM_SECONDS:
                 self._delay_seconds = BACKOFF_FIRST_SECONDS
         elif self.should_restart and now - self._ended_at >= self._delay_seconds:
-            self._delay_seconds = min(2 * self._delay_seconds, BACKOFF_LIMIT_SECONDS)
+            self._delay_seconds = min(2 * self._delay_seconds, self._longest_delay_seconds)
             self._ended_at = now
             with contextlib.suppress(OSError):  # no process or disk to be had: tried again after the next delay
                 self._note(f"ended with {self.returncode}, starting again")

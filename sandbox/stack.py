@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -19,7 +20,7 @@ from sandbox.guard import Guard
 from sandbox.home import Home, read_running
 from sandbox.ports import Ports
 from sandbox.postgres import Postgres
-from sandbox.process import Child, Command
+from sandbox.process import BACKOFF_LIMIT_SECONDS, Child, Command
 from sandbox.seaweed import Seaweed
 from sandbox.service import Service
 from sandbox.supervisor import Supervisor
@@ -36,6 +37,8 @@ class Stack:
     """A context manager; leave out the services that an address of the user's own replaces.
 
     `durable=False` gives up surviving a crash of the machine (no fsync, no append-only file) for speed in tests.
+    `longest_delay_seconds`: between two starts of a child that keeps ending. `service_environment`: for the three
+    services, which see nothing else of the caller's.
     """
 
     def __init__(
@@ -47,11 +50,15 @@ class Stack:
         s3: bool = True,
         bucket: str = "photabatch",
         durable: bool = True,
+        longest_delay_seconds: float = BACKOFF_LIMIT_SECONDS,
+        service_environment: Mapping[str, str] | None = None,
     ) -> None:
         self._home = Home(home)
         self._wanted = {"postgres": postgres, "valkey": valkey, "s3": s3}
         self._bucket = bucket
         self._durable = durable
+        self._longest_delay_seconds = longest_delay_seconds
+        self._service_environment = dict(service_environment or {})
         self._services: list[Service] = []
 
     def __enter__(self) -> Self:
@@ -118,7 +125,9 @@ class Stack:
     def _open(self) -> None:
         self._home.create()
         self._guard = Guard(self._home.lock(), stack_file=self._home.stack_file)
-        self._supervisor = Supervisor(self._guard, logs=self._home.logs)
+        self._supervisor = Supervisor(
+            self._guard, logs=self._home.logs, longest_delay_seconds=self._longest_delay_seconds
+        )
         self._ports = Ports(self._home)
         self._owner = os.getpid()
         try:
@@ -153,7 +162,9 @@ class Stack:
         deadline = time.monotonic() + RETRY_SECONDS
         while True:
             try:
-                self._supervisor.start(service.name, service.command(), ready=service.is_ready)
+                command = service.command()
+                command = replace(command, env={**command.env, **self._service_environment})
+                self._supervisor.start(service.name, command, ready=service.is_ready)
                 return
             except StackError as error:
                 if not any(words in str(error) for words in _IN_USE) or time.monotonic() > deadline:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sandbox.errors import StackError
 from sandbox.guard import Guard
-from sandbox.process import Child, Command
+from sandbox.process import BACKOFF_LIMIT_SECONDS, Child, Command
 
 GRACE_SECONDS = 10.0
 WATCH_SECONDS = 0.1
@@ -17,9 +17,10 @@ READY_POLL_SECONDS = 0.03
 class Supervisor:
     """Starts children, restarts them when they crash (from a thread of its own), and stops them. Thread-safe."""
 
-    def __init__(self, guard: Guard, *, logs: Path) -> None:
+    def __init__(self, guard: Guard, *, logs: Path, longest_delay_seconds: float = BACKOFF_LIMIT_SECONDS) -> None:
         self._guard = guard
         self._logs = logs
+        self._longest_delay_seconds = longest_delay_seconds
         self._children: dict[str, Child] = {}
         self._mutex = threading.RLock()
         self._ending = threading.Event()
@@ -39,7 +40,13 @@ class Supervisor:
         with self._mutex:
             if name in self._children and self._children[name].is_alive:
                 raise ValueError(f"a child named {name!r} runs already")
-            child = Child(name, command, log=self._logs / f"{name}.log", guard=self._guard)
+            child = Child(
+                name,
+                command,
+                log=self._logs / f"{name}.log",
+                guard=self._guard,
+                longest_delay_seconds=self._longest_delay_seconds,
+            )
             self._children.pop(name, None)
             self._children[name] = child
         try:

@@ -58,7 +58,9 @@ class SimulatorConfig(Behaviour):
 
     host: str = "127.0.0.1"
     port: int = Field(0, ge=0, le=65_535, description="0: any free port")
-    size: int | None = Field(None, ge=1, description="benchmark mode: every result is one picture of so many bytes")
+    size: int | None = Field(
+        None, ge=1, description="benchmark mode: results are alike, so many bytes and the job's name"
+    )
     seed: int = 0
     data: Path | None = Field(None, description="folder that keeps jobs, charges and pictures over a restart")
     profiles: tuple[str, ...] = Field(("abc123",), description="profiles that exist from the start, trained")

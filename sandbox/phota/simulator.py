@@ -17,7 +17,7 @@ from sandbox.phota import callbacks, inputs, render
 from sandbox.phota.config import Behaviour, SimulatorConfig
 from sandbox.phota.errors import PhotaError
 from sandbox.phota.faults import Faults
-from sandbox.phota.filler import filler
+from sandbox.phota.filler import filler, stamped
 from sandbox.phota.jobs import Job, JobBook
 from sandbox.phota.latency import Latency
 from sandbox.phota.ledger import Charge, Ledger
@@ -200,7 +200,7 @@ class Simulator:
     def picture(self, blob: str) -> bytes:
         """Raise KeyError."""
         if self.config.size is not None:
-            return filler(self.config.size, blob.rpartition(".")[2])
+            return stamped(filler(self.config.size, blob.rpartition(".")[2]), blob)
         return self.store.get(blob)
 
     def result(self, job: Job, *, base_url: str) -> dict[str, Any]:

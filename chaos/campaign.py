@@ -1,0 +1,150 @@
+"""Rows of the fault matrix, run one after the other in one world, each judged by the oracle.
+
+A row is a function that loads, injects and drains; `@row` puts it into the matrix with its sizes.
+"""
+
+import random
+import statistics
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from chaos.load import Load
+from chaos.oracle import Verdict, judge
+from chaos.world import World
+
+SIZES = ("smoke", "short", "long")
+"""`smoke` is part of the suite, `short` of `make chaos`, `long` of `make chaos-long`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How much of a row is run: jobs, and how often its fault is injected."""
+
+    jobs: int
+    rounds: int
+
+
+@dataclass
+class Run:
+    """What a row works with, and what it leaves for the report."""
+
+    world: World
+    load: Load
+    size: Size
+    chance: random.Random
+    injected: Counter[str] = field(default_factory=Counter)
+    recoveries_s: list[float] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    drain_s: float = 300.0  # for all that is left, once faults have ended
+    allows_review: bool = False  # some outcomes cannot be known; see chaos.oracle.judge
+
+    def inject(self, fault: str, times: int = 1) -> None:
+        self.injected[fault] += times
+
+    def recover(self, *, at_most_s: float = 120.0) -> float:
+        """The fault has ended: seconds until the next job ends, noted for the report."""
+        took_s = self.world.wait_for_progress(at_most_s=at_most_s)
+        self.recoveries_s.append(took_s)
+        return took_s
+
+    def pause(self, shortest_s: float, longest_s: float) -> None:
+        """Let it run for a random while."""
+        time.sleep(self.chance.uniform(shortest_s, longest_s))
+
+    @contextmanager
+    def behaviour(self, **behaviour: Any) -> Iterator[None]:
+        """The simulated Phota behaves so inside the block, and well after it."""
+        self.world.configure(**behaviour)
+        try:
+            yield
+        finally:
+            well: dict[str, Any] = {"faults": [], "limit": None, "credit": None, "key": None}
+            self.world.configure(**{name: value for name, value in well.items() if name in behaviour})
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """`key` is the number of the matrix in the reliability notes, with a letter where a row has parts."""
+
+    key: str
+    title: str
+    work: Callable[[Run], None]
+    sizes: dict[str, Size]
+    world: dict[str, Any]  # what its world differs in: it gets one of its own then
+
+
+ROWS: dict[str, Row] = {}
+
+
+def row(
+    key: str,
+    title: str,
+    *,
+    smoke: tuple[int, int] | None = None,
+    short: tuple[int, int],
+    long: tuple[int, int],
+    world: dict[str, Any] | None = None,
+) -> Callable[[Callable[[Run], None]], Callable[[Run], None]]:
+    """Put a function into the matrix; sizes are (jobs, rounds), no `smoke`: it takes too long for the suite."""
+
+    def register(work: Callable[[Run], None]) -> Callable[[Run], None]:
+        sizes = {"smoke": smoke, "short": short, "long": long}
+        given = {name: Size(*size) for name, size in sizes.items() if size}
+        ROWS[key] = Row(key, title, work, given, world or {})
+        return work
+
+    return register
+
+
+@dataclass
+class Result:
+    """One row as the report shows it."""
+
+    key: str
+    title: str
+    seed: int
+    seconds: float
+    injected: dict[str, int]
+    recoveries_s: list[float]
+    verdict: Verdict
+    notes: list[str]
+    error: str | None = None
+
+    @property
+    def is_good(self) -> bool:
+        return self.error is None and not self.verdict.violations
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def __str__(self) -> str:
+        faults = ", ".join(f"{count} × {name}" for name, count in self.injected.items())
+        recovery = ""
+        if self.recoveries_s:
+            recovery = (
+                f"; recovery median {statistics.median(self.recoveries_s):.1f} s, most {max(self.recoveries_s):.1f}"
+            )
+        said = "ok" if self.is_good else "; ".join([*self.verdict.examples, self.error or ""])
+        jobs = f"{self.verdict.jobs} jobs, {self.verdict.violations} violations"
+        return f"row {self.key:>3} {self.title}: {jobs}; {faults}{recovery}; {self.seconds:.0f} s: {said}"
+
+
+def run_row(one: Row, world: World, *, size: str, seed: int, occasion: str) -> Result:
+    """Never raise: what goes wrong in a row is its result. `occasion`: unique to this run of it in this world."""
+    load = Load(world, f"{occasion}-")
+    run = Run(world, load, one.sizes[size], random.Random(f"{seed} {one.key}"))
+    began, error = time.monotonic(), None
+    try:
+        one.work(run)
+        world.keep_up()
+        load.drain(within_s=run.drain_s)
+    except Exception:
+        error = traceback.format_exc(limit=3)
+    verdict = judge(world, load.prefix, accepted=load.accepted, allows_review=run.allows_review)
+    seconds = time.monotonic() - began
+    return Result(one.key, one.title, seed, seconds, dict(run.injected), run.recoveries_s, verdict, run.notes, error)
