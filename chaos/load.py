@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 
 from chaos.world import BUCKET, World, wait_for
-from models import Priority
+from models import DEFAULT_ACCOUNT, Priority
 from models.inserts import BatchRef
 from models.states import JobState
 from producer.batches import close_batch, open_batch
@@ -47,7 +47,8 @@ class Load:
         priority = batch.pop("priority", Priority(number % 3))
         with self.world.engine.begin() as connection:
             made = open_batch(connection, f"{self.prefix}{number}", priority=priority, **batch)
-            submit([self._job(n) for n in range(jobs)], batch=made, session=connection)
+            work = [self._job(n) for n in range(jobs)]
+            submit(work, batch=made, session=connection, account_id=batch.get("account_id", DEFAULT_ACCOUNT))
             close_batch(connection, made)
         self.accepted += jobs
         return made
@@ -98,4 +99,7 @@ class Load:
 
     def _is_done(self) -> bool:
         self.world.keep_up()
-        return not self.world.unfinished() and self.world.is_told()
+        if self.world.unfinished():
+            return False
+        self.world.hasten_events()
+        return self.world.is_told()

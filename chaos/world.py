@@ -9,6 +9,7 @@ import random
 import signal
 import sys
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,9 @@ from urllib.parse import urlsplit
 import httpx
 import psutil
 import redis
-from sqlalchemy import make_url, text
+from pydantic import SecretStr
+from sqlalchemy import create_engine, make_url, text
+from sqlalchemy.exc import DBAPIError
 
 from api.keys import create_key
 from chaos.proxy import Loop, Proxy
@@ -28,12 +31,12 @@ from clients.storage import Storage
 from models import DEFAULT_ACCOUNT
 from models.accounts import read_account
 from models.base import quoted
-from models.engine import new_engine
 from models.migrate import migrate
-from models.states import FINAL_STATES, Scope
+from models.states import FINAL_STATES, Scope, Stage
 from producer.webhooks import register
 from sandbox.stack import Child, Stack
-from settings import get_settings
+from settings import Settings, get_settings
+from worker.app import new_app
 
 BUCKET = "chaos"
 SIMULATOR_BYTES = 2_000
@@ -137,7 +140,11 @@ class World:
             **self._extra,
         }
         self._be_a_producer()
-        self.engine = new_engine(self.services["PHOTABATCH_DATABASE_URL"])
+        self.engine = create_engine(
+            self.services["PHOTABATCH_DATABASE_URL"],
+            pool_pre_ping=True,
+            connect_args={"application_name": "chaos", "connect_timeout": 5},
+        )
         self._exits.callback(self.engine.dispose)
         with self.engine.begin() as connection:
             connection.execute(text(_WATCH))
@@ -187,27 +194,14 @@ class World:
         os.killpg(before, signal.SIGKILL)
         wait_for(lambda: child.pid != before and child.is_alive, at_most_s=60)
 
-    def stop_service(self, name: str) -> None:
-        """SIGSTOP."""
-        for process in self._family(name):
-            process.suspend()
-
-    def continue_service(self, name: str) -> None:
-        for process in reversed(self._family(name)):
-            process.resume()
-
     def wait_for_service(self, name: str, *, at_most_s: float = 60.0) -> None:
         """Until it does its work again: SELECT 1, PING, or a listing."""
         checks: dict[str, Callable[[], object]] = {
-            "postgres": self._ask_postgres,
+            "postgres": lambda: self.ask("SELECT 1"),
             "valkey": self.redis.ping,
             "s3": lambda: [self.storage.head(BUCKET, "nothing")],
         }
         wait_for(lambda: _works(checks[name]), at_most_s=at_most_s)
-
-    def _ask_postgres(self) -> object:
-        with self.engine.connect() as connection:
-            return connection.scalar(text("SELECT 1"))
 
     def _family(self, name: str) -> list[psutil.Process]:
         process = psutil.Process(self.stack.child(name).pid)
@@ -237,6 +231,15 @@ class World:
             os.killpg(child.pid, signal.SIGKILL)
         wait_for(lambda: not child.is_alive, at_most_s=10)
         self.forget(name)
+
+    def freeze(self, name: str) -> None:
+        """SIGSTOP to a process of photabatch and its children, or to a service."""
+        for process in self._family(name):
+            process.suspend()
+
+    def thaw(self, name: str) -> None:
+        for process in reversed(self._family(name)):
+            process.resume()
 
     def forget(self, name: str) -> None:
         """One that has ended."""
@@ -296,22 +299,52 @@ class World:
         get_settings.cache_clear()
         self._exits.callback(_restore, before)
 
+    def send_again(self, jobs: list[uuid.UUID], *, times: int) -> None:
+        """A message for every stage with these ids, so many times, past the dispatcher."""
+        app = new_app(Settings(broker_url=SecretStr(self.services["PHOTABATCH_BROKER_URL"])))
+        ids = [str(job) for job in jobs]
+        with app.connection_for_write() as connection:
+            for stage in (Stage.SUBMIT, Stage.POLL, Stage.STORE):
+                for _ in range(times):
+                    app.send_task(f"job.{stage}", (ids,), queue=stage.value, connection=connection)
+
+    def hasten_events(self) -> None:
+        """As if the time had passed until the next try of what a receiver did not take: minutes, then hours."""
+        with self.engine.begin() as connection:
+            connection.execute(
+                text("UPDATE deliveries SET due_at = now() WHERE state = 'pending' AND due_at > now() + interval '5 s'")
+            )
+
     def is_told(self) -> bool:
         """No event waits to be delivered."""
-        with self.engine.connect() as connection:
-            return not connection.scalar(text("SELECT count(*) FROM deliveries WHERE state = 'pending'"))
+        return not self.ask("SELECT count(*) FROM deliveries WHERE state = 'pending'")
 
     # -- progress
 
+    def ask(self, statement: str, **parameters: Any) -> Any:
+        """The first value of an answer; a database that is away is waited for."""
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                with self.engine.connect() as connection:
+                    return connection.scalar(text(statement), parameters)
+            except DBAPIError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
+
     def ended(self) -> int:
         """How many jobs have ended so far."""
-        with self.engine.connect() as connection:
-            return int(connection.scalar(text("SELECT coalesce(max(id), 0) FROM chaos_finals")) or 0)
+        return int(self.ask("SELECT coalesce(max(id), 0) FROM chaos_finals"))
+
+    def has_ended(self, batch_id: uuid.UUID) -> bool:
+        """Every job of that batch."""
+        statement = "SELECT EXISTS (SELECT FROM jobs WHERE batch_id = :id AND finished_at IS NULL)"
+        return not self.ask(statement, id=batch_id)
 
     def unfinished(self) -> int:
         """Jobs that are in no final state yet."""
-        with self.engine.connect() as connection:
-            return int(connection.scalar(text("SELECT count(*) FROM jobs WHERE finished_at IS NULL")) or 0)
+        return int(self.ask("SELECT count(*) FROM jobs WHERE finished_at IS NULL"))
 
     def wait_for_progress(self, *, at_most_s: float = 120.0) -> float:
         """Seconds until the next job ends. Raise TimeoutError; end at once if nothing is left to do."""

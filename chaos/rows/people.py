@@ -1,0 +1,64 @@
+"""People pause, resume, limit, cancel and retry batches at any moment, several at once."""
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable
+from decimal import Decimal
+
+from sqlalchemy import Connection
+
+from chaos.campaign import Run, row
+from models.inserts import BatchRef
+from producer.batches import (
+    BatchError,
+    BatchLimits,
+    cancel_batch,
+    limit_batch,
+    pause_batch,
+    resume_batch,
+    retry_batch,
+)
+
+Action = Callable[[Connection, BatchRef], object]
+
+_ENOUGH = Decimal(1_000)  # USD
+_ACTIONS: dict[str, Action] = {
+    "pause": lambda connection, batch: pause_batch(connection, batch.id),
+    "resume": lambda connection, batch: resume_batch(connection, batch.id),
+    "cancel": lambda connection, batch: cancel_batch(connection, batch.id),
+    "retry": lambda connection, batch: retry_batch(connection, batch.id),
+    "small budget": lambda connection, batch: limit_batch(connection, batch.id, BatchLimits(budget_usd=Decimal(1))),
+    "more budget": lambda connection, batch: resume_batch(connection, batch.id, budget_usd=_ENOUGH),
+}
+
+
+@row("16", "paused, resumed, cancelled, retried at any moment", short=(200, 8), long=(3_000, 60))
+def interfere(run: Run) -> None:
+    """Two people at once; one batch in three has jobs that fail, so that there is something to retry."""
+    faults = [{"match": "job", "fault": "fail", "rate": 0.05, "code": "MODEL_OVERLOADED"}]
+    with run.behaviour(faults=faults):
+        for _ in range(run.size.rounds):
+            batch = run.load.add(run.size.jobs // run.size.rounds)[0]
+            people = [threading.Thread(target=_meddle, args=(run, batch, run.chance.random())) for _ in range(2)]
+            for person in people:
+                person.start()
+            for person in people:
+                person.join()
+    for batch in run.load.batches:  # whatever waits for a person goes on
+        _try(run, "more budget", batch)
+
+
+def _meddle(run: Run, batch: BatchRef, seed: float) -> None:
+    for name in run.chance.choices(list(_ACTIONS), weights=[4, 4, 1, 2, 2, 2], k=4):
+        time.sleep(seed * run.chance.random())
+        if _try(run, name, batch):
+            run.inject(name)
+
+
+def _try(run: Run, name: str, batch: BatchRef) -> bool:
+    """Whether it was done; a batch that has ended refuses most things, which is right."""
+    with contextlib.suppress(BatchError), run.world.engine.begin() as connection:
+        _ACTIONS[name](connection, batch)
+        return True
+    return False
