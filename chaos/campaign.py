@@ -17,6 +17,7 @@ from chaos.load import Load
 from chaos.oracle import Verdict, judge
 from chaos.world import World
 
+_DAY_LONG = {"url_ttl_s": 86_400.0, "remember_s": 86_400.0}  # links, and what Phota remembers of requests
 SIZES = ("smoke", "short", "long")
 """`smoke` is part of the suite, `short` of `make chaos`, `long` of `make chaos-long`."""
 
@@ -63,7 +64,7 @@ class Run:
         try:
             yield
         finally:
-            well: dict[str, Any] = {"faults": [], "limit": None, "credit": None, "key": None}
+            well: dict[str, Any] = {"faults": [], "limit": None, "credit": None, "key": None} | _DAY_LONG
             self.world.configure(**{name: value for name, value in well.items() if name in behaviour})
 
 

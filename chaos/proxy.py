@@ -65,6 +65,7 @@ class _Link:
     server: asyncio.StreamWriter
     came_back: int = 0  # bytes from the server
     loses_answer: bool = False
+    is_half_open: bool = False  # the server's side is gone, the client's stays open and is told nothing
 
     def cut(self) -> None:
         for writer in (self.client, self.server):
@@ -103,6 +104,10 @@ class Proxy:
         """Reset every open connection now; how many there were."""
         return self.loop.run(self._cut())
 
+    def half_open(self) -> int:
+        """Take every open connection from the server without a word to the client; how many there were."""
+        return self.loop.run(self._half_open())
+
     def disturb_commits(self, what: Commits | None, *, rate: float = 1.0) -> None:
         """From now on this becomes of that share of the COMMITs; None: nothing."""
         self._commits = None if what is None else (what, rate)
@@ -132,6 +137,13 @@ class Proxy:
         self.cuts += cut
         return cut
 
+    async def _half_open(self) -> int:
+        links = [link for link in self._links if not link.is_half_open]
+        for link in links:
+            link.is_half_open = True
+            link.server.transport.abort()
+        return len(links)
+
     async def _close(self) -> None:
         if self._server is not None:
             self._server.close()
@@ -159,6 +171,8 @@ class Proxy:
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, link: _Link, *, is_back: bool = True
     ) -> None:
         while data := await reader.read(_PIECE):
+            if link.is_half_open:
+                continue
             await self._pass_hole()
             if self._is_cut(data, link, is_back=is_back):
                 self.cuts += 1
@@ -167,7 +181,7 @@ class Proxy:
                 await asyncio.sleep(len(data) / self._limit)
             writer.write(data)
             await writer.drain()
-        if not writer.is_closing():
+        if not writer.is_closing() and not link.is_half_open:
             writer.write_eof()
 
     async def _pass_hole(self) -> None:

@@ -238,8 +238,9 @@ class World:
             process.suspend()
 
     def thaw(self, name: str) -> None:
-        for process in reversed(self._family(name)):
-            process.resume()
+        with contextlib.suppress(psutil.NoSuchProcess):  # killed meanwhile
+            for process in reversed(self._family(name)):
+                process.resume()
 
     def forget(self, name: str) -> None:
         """One that has ended."""

@@ -1,9 +1,10 @@
 """Everything at once: a seeded random mix of all faults, over a load that never ends before they do."""
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 
-from sqlalchemy import text
+import redis
+from kombu.exceptions import OperationalError as BrokerError
 
 from chaos.campaign import Run, row
 from chaos.proxy import Commits, Mode, Proxy
@@ -23,12 +24,17 @@ def nemesis(run: Run) -> None:
         _fill(run, most, left)
         names = run.chance.choices(list(_FAULTS), weights=[weight for weight, _ in _FAULTS.values()], k=3)
         with ExitStack() as faults:
-            for name in sorted(set(names[: run.chance.choice((1, 1, 2, 3))])):
+            for name in sorted(set(names[: run.chance.choice((1, 1, 2, 3))]), key=_last_what_freezes):
                 run.inject(name)
                 faults.enter_context(_FAULTS[name][1](run))
             run.pause(1, 6)
         run.world.keep_up()
         run.recover()
+
+
+def _last_what_freezes(name: str) -> tuple[bool, str]:
+    """Other faults need the service that a freeze stops, and would wait for it."""
+    return name.endswith("frozen"), name
 
 
 def _fill(run: Run, most: int, rounds_left: int) -> None:
@@ -83,7 +89,8 @@ def _freeze_dispatcher(run: Run) -> Iterator[None]:
 
 @fault("Redis flushed", 3)
 def _flush(run: Run) -> Iterator[None]:
-    run.world.redis.flushall()
+    with suppress(redis.RedisError):
+        run.world.redis.flushall()
     yield
 
 
@@ -117,12 +124,10 @@ def _freeze_postgres(run: Run) -> Iterator[None]:
 
 @fault("database sessions ended", 3)
 def _end_sessions(run: Run) -> Iterator[None]:
-    statement = text(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'photabatch' "
-        "AND pid <> pg_backend_pid() AND random() < 0.5"
+    run.world.ask(
+        "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
+        "WHERE application_name = 'photabatch' AND random() < 0.5"
     )
-    with run.world.engine.connect() as connection:
-        connection.execute(statement)
     yield
 
 
@@ -200,9 +205,10 @@ def _slow_receiver(run: Run) -> Iterator[None]:
 @fault("messages doubled", 3)
 def _double(run: Run) -> Iterator[None]:
     """Ids of jobs in any state, to every stage, five times."""
-    with run.world.engine.connect() as connection:
-        ids = list(connection.scalars(text("SELECT id FROM jobs WHERE state <> 'queued' ORDER BY id DESC LIMIT 64")))
-    run.world.send_again(ids, times=5)
+    newest = "SELECT id FROM jobs WHERE state <> 'queued' ORDER BY id DESC LIMIT 64"
+    ids = run.world.ask(f"SELECT array_agg(id) FROM ({newest}) AS newest") or []
+    with suppress(BrokerError):
+        run.world.send_again(ids, times=5)
     yield
 
 

@@ -1,0 +1,161 @@
+"""What rows measure beside the next ended job: claims, messages sent again, whether each worker takes work, who leads."""
+
+import base64
+import contextlib
+import json
+import os
+import signal
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+
+from sqlalchemy import text
+
+from chaos.campaign import Run
+from chaos.world import World, wait_for
+from models.dispatch import LEADER_LOCK
+from models.states import Stage
+
+_JOB_QUEUES = (Stage.SUBMIT, Stage.POLL, Stage.STORE)
+_CLAIMS = """
+    SELECT coalesce(sum(job.version), 0) FROM jobs AS job JOIN batches AS batch ON batch.id = job.batch_id
+    WHERE batch.name LIKE :prefix
+"""
+
+
+def claims(run: Run) -> int:
+    """How often jobs of this row were claimed so far."""
+    with run.world.engine.connect() as connection:
+        return int(connection.scalar(text(_CLAIMS), {"prefix": f"{run.load.prefix}%"}) or 0)
+
+
+def note_consuming(run: Run, *, at_most_s: float = 120.0) -> float:
+    """The fault has ended: seconds until a worker claims the next job, noted for the report."""
+    began, before = time.monotonic(), claims(run)
+    wait_for(lambda: claims(run) > before or not run.world.unfinished(), every_s=0.02, at_most_s=at_most_s)
+    run.recoveries_s.append(time.monotonic() - began)
+    return run.recoveries_s[-1]
+
+
+@contextlib.contextmanager
+def frozen(world: World, *names: str) -> Iterator[None]:
+    """These processes are stopped (SIGSTOP) inside the block."""
+    pids = [world.child(name).pid for name in names]
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+
+
+def see_each_consume(run: Run, *, jobs: int = 60, at_most_s: float = 60.0) -> None:
+    """Every worker takes work while the others are frozen. Raise TimeoutError for one that lives and takes nothing."""
+    workers = run.world.alive("worker")
+    for name in workers:
+        with frozen(run.world, *(other for other in workers if other != name)):
+            before = claims(run)
+            run.load.add(jobs)  # in several messages: a frozen one still has one of them put into its connection
+            try:
+                wait_for(lambda before=before: claims(run) > before, at_most_s=at_most_s)  # type: ignore[misc]
+            except TimeoutError:
+                raise TimeoutError(f"{name} lives and takes nothing") from None
+
+
+# -- messages
+
+
+def flush(world: World) -> list[uuid.UUID]:
+    """FLUSHALL; the ids of the jobs whose messages waited in a queue and are gone."""
+    with world.redis.pipeline(transaction=True) as pipe:
+        for queue in _JOB_QUEUES:
+            pipe.lrange(queue.value, 0, -1)
+        pipe.flushall()
+        *queues, _ = pipe.execute()
+    return [uuid.UUID(job_id) for messages in queues for message in messages for job_id in _ids_of(message)]
+
+
+def _ids_of(message: bytes) -> Sequence[str]:
+    """Of a chunk as Celery writes it: the first argument."""
+    arguments, *_ = json.loads(base64.b64decode(json.loads(message)["body"]))
+    ids: list[str] = arguments[0]
+    return ids
+
+
+_SENT = "SELECT id, due_at FROM jobs WHERE id = ANY(:ids) AND hold = 'sent'"
+_STILL_SENT = """
+    SELECT count(*) FROM jobs JOIN unnest(CAST(:ids AS uuid[]), CAST(:moments AS timestamptz[])) AS lost (id, due_at)
+        ON jobs.id = lost.id WHERE jobs.hold = 'sent' AND jobs.due_at = lost.due_at
+"""
+
+
+def note_sent_again(run: Run, lost: Sequence[uuid.UUID], *, since: float, at_most_s: float = 90.0) -> None:
+    """Seconds from `since` (monotonic) until the last of these was sent again, or taken after all; for the report."""
+    with run.world.engine.connect() as connection:
+        rows = connection.execute(text(_SENT), {"ids": list(lost)}).all()
+    values = {"ids": [row.id for row in rows], "moments": [row.due_at for row in rows]}
+
+    def are_sent() -> bool:
+        with run.world.engine.connect() as connection:
+            return not connection.scalar(text(_STILL_SENT), values)
+
+    wait_for(are_sent, every_s=0.02, at_most_s=at_most_s)
+    run.recoveries_s.append(time.monotonic() - since)
+
+
+# -- who leads
+
+_LEADER = """
+    SELECT pid FROM pg_locks
+    WHERE locktype = 'advisory' AND granted AND objsubid = 1 AND (classid::bigint << 32) + objid::bigint = :lock
+"""
+_WATCH_LEADER = f"""
+    CREATE TABLE chaos_strangers (pid int, at timestamptz DEFAULT clock_timestamp());
+    CREATE TABLE chaos_leaders (pid int UNIQUE);
+    CREATE FUNCTION chaos_admitted() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        INSERT INTO chaos_leaders VALUES (pg_backend_pid()) ON CONFLICT DO NOTHING;
+        IF NOT EXISTS ({_LEADER.replace(":lock", str(LEADER_LOCK))} AND pid = pg_backend_pid()) THEN
+            INSERT INTO chaos_strangers (pid) VALUES (pg_backend_pid());
+        END IF;
+        RETURN NULL;
+    END $$;
+    CREATE TRIGGER chaos_admitted AFTER UPDATE OF state ON jobs FOR EACH ROW
+        WHEN (OLD.state = 'queued' AND NEW.state = 'submitting') EXECUTE FUNCTION chaos_admitted();
+"""
+_UNWATCH_LEADER = """
+    DROP TRIGGER chaos_admitted ON jobs; DROP FUNCTION chaos_admitted;
+    DROP TABLE chaos_strangers; DROP TABLE chaos_leaders
+"""
+
+
+def leader(world: World) -> int | None:
+    """The backend that holds the leader's lock; None: nobody leads."""
+    with world.engine.connect() as connection:
+        pid: int | None = connection.scalar(text(_LEADER), {"lock": LEADER_LOCK})
+        return pid
+
+
+@contextlib.contextmanager
+def watched_leading(world: World) -> Iterator[None]:
+    """A trigger sees who admits inside the block."""
+    _execute(world, _WATCH_LEADER)
+    try:
+        yield
+    finally:
+        _execute(world, _UNWATCH_LEADER)
+
+
+def who_admitted(world: World) -> tuple[int, int]:
+    """Inside `watched_leading`: sessions that admitted, and admissions by a session that did not hold the lock."""
+    with world.engine.connect() as connection:
+        counts = connection.execute(
+            text("SELECT (SELECT count(*) FROM chaos_leaders), (SELECT count(*) FROM chaos_strangers)")
+        ).one()
+    return int(counts[0]), int(counts[1])
+
+
+def _execute(world: World, statements: str) -> None:
+    with world.engine.begin() as connection:
+        connection.exec_driver_sql(statements)
