@@ -5,7 +5,7 @@ BIN := .venv/bin
 PHOTOS ?=
 OP ?= enhance
 
-.PHONY: help setup demo up test campaigns unit lint check openapi bench audit pins clean
+.PHONY: help setup demo up test campaigns chaos chaos-long soak mutations unit lint check openapi bench audit pins clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -32,6 +32,18 @@ test: setup ## The whole suite: unit, integration, acceptance
 campaigns: setup ## What takes many minutes: 10,000 photos, killed and renamed
 	@$(BIN)/python -m pytest -m campaign
 
+chaos: setup ## Every row of the fault matrix in small, some minutes; SEED=… replays one
+	@$(BIN)/python -m chaos --size short $(if $(SEED),--seed $(SEED))
+
+chaos-long: setup ## The figures of docs/reliability.md, an hour and more; SEED=… replays them
+	@$(BIN)/python -m chaos --size long $(if $(SEED),--seed $(SEED)) --out chaos-long.json
+
+soak: setup ## An hour of mixed load, a worker restarted every 20 s: does anything grow?
+	@$(BIN)/python -m chaos.soak --minutes 60 $(if $(SEED),--seed $(SEED)) --out soak.json
+
+mutations: setup ## Breaks one promise at a time, in a copy; the suite must notice each
+	@$(BIN)/python -m chaos.mutations
+
 unit: setup ## Only what needs no service; a few seconds
 	@$(BIN)/python -m pytest tests/unit
 
@@ -41,7 +53,18 @@ lint: setup ## ruff, mypy, import contracts
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-check: lint test ## lint and test, as before a commit
+check: lint test ## lint, test and, where advisories can be had, audit: as before a commit
+	@$(MAKE) --no-print-directory audit AUDIT_FLAGS=--if-reachable
+
+# ruff's S rules, which `lint` runs, look at our own code; this looks at that of others.
+audit: .venv/audit/installed ## Known vulnerabilities of what is pinned; fails too where nobody can be asked
+	@.venv/audit/bin/python tools/advisories.py $(AUDIT_FLAGS) requirements-dev.txt requirements-audit.txt
+
+# An environment of its own: 29 packages that nothing else needs.
+.venv/audit/installed: requirements-audit.txt | setup
+	@test -x .venv/audit/bin/python || $(BIN)/python -m venv .venv/audit
+	@.venv/audit/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-audit.txt
+	@touch $@
 
 openapi: setup ## docs/openapi.json anew, after a change of the HTTP API
 	@$(BIN)/python -m api.openapi_file > docs/openapi.json.new
@@ -61,6 +84,8 @@ pins: ## Pin requirements*.txt anew (needs uv)
 		--no-emit-index-url --no-emit-find-links -c requirements.txt -o requirements-dev.txt
 	uv pip compile pyproject.toml --extra sandbox --universal --python-version 3.11 --generate-hashes --no-header \
 		--no-emit-index-url --no-emit-find-links -c requirements-dev.txt -o requirements-sandbox.txt
+	echo pip-audit | uv pip compile - --universal --python-version 3.11 --generate-hashes --no-header \
+		--no-emit-index-url --no-emit-find-links -o requirements-audit.txt
 
 clean: ## Remove .venv and the embedded stack's data
 	rm -rf .venv .photabatch

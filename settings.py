@@ -5,11 +5,12 @@ whether it runs on a laptop or in a fleet.
 """
 
 import functools
+import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
-from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, field_validator, model_validator
+from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 PHOTA_BASE_URL = "https://api.photalabs.com/v1/phota"
@@ -23,7 +24,13 @@ def _words(value: object) -> object:
 class Settings(BaseSettings):
     """What is in force. An empty address means: the embedded twin of `photabatch up`."""
 
-    model_config = SettingsConfigDict(env_prefix="PHOTABATCH_", env_file=".env", extra="ignore", populate_by_name=True)
+    model_config = SettingsConfigDict(
+        env_prefix="PHOTABATCH_",
+        env_file=".env",
+        extra="ignore",
+        populate_by_name=True,
+        hide_input_in_errors=True,  # it may be a URL with its password
+    )
 
     database_url: SecretStr | None = Field(None, description="Postgres 15 to 18, SQLAlchemy URL")
     broker_url: SecretStr | None = Field(None, description="Celery broker: redis://, rediss://, amqp:// or sqs://")
@@ -55,6 +62,10 @@ class Settings(BaseSettings):
     threads: int = Field(16, ge=1, le=256, description="chunks a worker process works on at once")
     chunk: int = Field(32, ge=1, le=500, description="most ids in one message")
 
+    silence_s: float = Field(
+        60.0, ge=1, description="a worker that has taken no message for so long, though one waits, ends: seconds"
+    )
+
     api_port: int = Field(8080, ge=1, le=65_535, description="HTTP port of `up` and `api`")
     public_url: str | None = Field(
         None, description="where the HTTP API is reached from outside: Phota calls back there; without it, only polling"
@@ -69,7 +80,11 @@ class Settings(BaseSettings):
         description="ARNs of the Amazon SNS topics that upload events may come by, separated by commas",
     )
     home: Path = Field(Path(".photabatch"), description="data folder of the embedded stack")
-    failpoint: str | None = Field(None, description="`name:kill` or `name:error`: a fault at a named point, for tests")
+    failpoint: str | None = Field(
+        None,
+        pattern=r"^[a-z_]+:(kill|error|block:\d+(\.\d+)?)(:\d+)?$",
+        description="`name:kill`, `name:error` or `name:block:SECONDS`: a fault at a named point, for tests",
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -83,9 +98,9 @@ class Settings(BaseSettings):
         """`postgres://` and `postgresql://`, as every provider prints them, mean psycopg here."""
         if value is None:
             return None
-        scheme, _, rest = value.get_secret_value().partition("://")
+        scheme = _scheme(value)
         if scheme in ("postgres", "postgresql"):
-            return SecretStr(f"postgresql+psycopg://{rest}")
+            return SecretStr(f"postgresql+psycopg{value.get_secret_value().removeprefix(scheme)}")
         if scheme != "postgresql+psycopg":
             raise ValueError(f"expected postgresql://user:password@host:port/name, got the scheme {scheme!r}")
         return value
@@ -102,7 +117,7 @@ class Settings(BaseSettings):
     @field_validator("broker_url")
     @classmethod
     def _known_broker(cls, value: SecretStr | None) -> SecretStr | None:
-        scheme = value.get_secret_value().partition("://")[0] if value else "redis"
+        scheme = _scheme(value) if value else "redis"
         if scheme not in ("redis", "rediss", "amqp", "amqps", "sqs"):
             raise ValueError(f"expected redis://, rediss://, amqp://, amqps:// or sqs://, got {scheme!r}")
         return value
@@ -112,8 +127,11 @@ class Settings(BaseSettings):
     def _http(cls, value: str | None) -> str | None:
         if not value:
             return value
-        if urlsplit(value).scheme not in ("http", "https"):
-            raise ValueError(f"expected an http(s):// address, got {value!r}")
+        parts = urlsplit(value)
+        if parts.scheme not in ("http", "https"):
+            raise ValueError("expected an http(s):// address")
+        if "@" in parts.netloc:
+            raise ValueError("must not contain a user name or password; `photabatch env` and logs tell it")
         return str(value).rstrip("/")
 
     @property
@@ -131,7 +149,27 @@ class Settings(BaseSettings):
         return self.phota_api_key is None
 
 
+def _scheme(url: SecretStr) -> str:
+    """What stands before `://`; empty for anything else, which may be a password."""
+    scheme, colon, _ = url.get_secret_value().partition("://")
+    return scheme if colon else ""
+
+
 @functools.cache
 def get_settings() -> Settings:
     """Raise pydantic.ValidationError, which names the variable, if the environment does not make sense."""
     return Settings()
+
+
+def known_secrets() -> tuple[str, ...]:
+    """Keys and passwords in force, as far as this process was given them: what no log may hold."""
+    try:
+        settings = get_settings()
+    except ValidationError:
+        return ()
+    found = [os.environ.get(name) for name in ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")]
+    found += [settings.phota_api_key.get_secret_value()] if settings.phota_api_key else []
+    for url in (settings.database_url, settings.broker_url):
+        password = urlsplit(url.get_secret_value()).password if url else None
+        found += [password, unquote(password)] if password else []
+    return tuple(dict.fromkeys(filter(None, found)))

@@ -30,7 +30,7 @@ from clients.image_inspector import ImageInspector
 from clients.phota import PhotaClient
 from clients.sns import SnsReader
 from clients.storage import Storage
-from models.engine import new_engine
+from models.engine import LONGEST_ANSWER_S, new_engine
 from producer.callbacks import CallbackSecrets
 from settings import Settings
 
@@ -38,6 +38,7 @@ _CONNECTIONS = 10  # to Postgres; five more at a peak
 _PARSED_AT_ONCE = 2  # JSON bodies of many jobs
 _BULK_AT_ONCE = 5  # transactions that may last: half of the connections are left for what is quick
 _LOOKS_AT_ONCE = 8  # at batches that are followed
+_PROBE_S = 30.0  # for the connection of /readyz, which does nothing else
 _ROUTERS = (
     jobs,
     batches,
@@ -61,7 +62,8 @@ def new_app(settings: Settings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         assert settings.database_url is not None, "checked by the command line"  # noqa: S101
         app.state.settings = settings
-        app.state.engine = new_engine(settings.database_url.get_secret_value(), connections=_CONNECTIONS)
+        url = settings.database_url.get_secret_value()
+        app.state.engine = new_engine(url, connections=_CONNECTIONS, answer_s=LONGEST_ANSWER_S)
         app.state.storage = Storage.from_settings(settings)
         app.state.inspector = ImageInspector()
         app.state.upload_slots = CapacityLimiter(uploads.AT_ONCE)
@@ -70,7 +72,7 @@ def new_app(settings: Settings) -> FastAPI:
         app.state.parse_slots = CapacityLimiter(_PARSED_AT_ONCE)
         app.state.bulk_slots = CapacityLimiter(_BULK_AT_ONCE)
         app.state.look_slots = CapacityLimiter(_LOOKS_AT_ONCE)
-        app.state.probe = new_engine(settings.database_url.get_secret_value(), connections=1)  # never waits for others
+        app.state.probe = new_engine(url, connections=1, answer_s=_PROBE_S)  # never waits for others
         app.state.services = Services(app.state.probe, app.state.storage, settings)
         app.state.callbacks = None
         async with new_http_client(connections=4) as http:

@@ -66,7 +66,7 @@ EXAMPLES: dict[str, Any] = {
     "sns_subscription": _sns(
         "SubscriptionConfirmation",
         "You have chosen to subscribe to the topic.",
-        Token="2336…",  # noqa: S106
+        Token="2336…",  # noqa: S106  an example
         SubscribeURL=f"{_SNS}/?Action=ConfirmSubscription&TopicArn={_TOPIC}&Token=2336…",
     ),
     "ping": {},

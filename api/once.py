@@ -12,8 +12,10 @@ from sqlalchemy import Connection, Engine
 
 from api.keys import Caller
 from api.problems import Problem
+from clients.failpoints import pass_point
 from models.engine import wait_at_most
 from models.idempotency import KeptAnswer, keep_answer, lock_key, read_answer
+from settings import get_settings
 
 _PATIENCE_S = 5  # for what another request of the account holds; then 503, not a connection taken from all others
 
@@ -60,7 +62,9 @@ def once(
         answer = work(connection)
         if question.key is not None:
             made = KeptAnswer(question.route, question.body_sha256, status, to_json(answer).decode())
+            pass_point("in_once", get_settings().failpoint)
             keep_answer(connection, question.caller.account.id, question.key, made)
+    pass_point("before_answer", get_settings().failpoint)
     return _answer(answer, status, {})
 
 

@@ -74,6 +74,7 @@ class ListedJob(BaseModel):
     same_as: str | None = Field(description="Of a skipped job, the one that did the same before: its are the outputs.")
     error: JobError | None
     outputs: list[Output]
+    missing_outputs: int = Field(description="Of a job that is done: how many of those ordered Phota did not give.")
     created_at: datetime
     finished_at: datetime | None
 

@@ -115,7 +115,10 @@ def _show_retried(view: BatchView, done: Retried, groups: Sequence[FailureGroup]
         return
     say(f"{done.retried} called anew, {done.collected_again} collected again without a second charge.")
     if done.left:
-        say(f"{_listed(done.left)} left: perhaps charged, and too old to be asked for again.", style="yellow")
+        say(
+            f"{_listed(done.left)} left: perhaps charged, and too old to be asked for again, or the same is under way.",
+            style="yellow",
+        )
         say("To call them anew, perhaps at a second charge:")
         for code in done.left:
             say(f"  photabatch retry {view.slug} --code {code} --pay-again")

@@ -11,6 +11,7 @@ from cli.accounts import account_option, account_services
 from cli.exits import CannotStart, Exit, UsageFault
 from cli.stopping import Stopper
 from cli.terminal import log_to_stderr, say
+from clients.redaction import without_secrets
 from clients.sns import SnsReader
 from clients.sqs import Queue, QueueRefused
 from clients.storage import Storage
@@ -35,7 +36,7 @@ def events(url: str, endpoint_url: str | None, account_name: str) -> int:
     for option, address in (("--sqs", url), ("--endpoint-url", endpoint_url)):
         parts = urlsplit(address or "http://none")
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise UsageFault(f"{option} {address}: must be like https://sqs.eu-west-1.amazonaws.com/123/uploads")
+            raise UsageFault(f"{option}: must be like https://sqs.eu-west-1.amazonaws.com/123/uploads")
     log_to_stderr()
     stopper = Stopper()
     with account_services(account_name, with_workers=True) as (settings, engine, owner):
@@ -49,13 +50,13 @@ def events(url: str, endpoint_url: str | None, account_name: str) -> int:
             sns_reader=lambda clock: SnsReader(topics=settings.sns_topics, clock=clock),
         )
         stopper.install()
-        say(f"Taking upload events from {url}; Ctrl-C stops it.", style="green")
+        say(f"Taking upload events from {without_secrets(url)}; Ctrl-C stops it.", style="green")
         try:
             reader.run()
         except KeyboardInterrupt:
             say("Stopped; every message in hand was finished or is in the queue.")
         except QueueRefused as error:
-            raise CannotStart(f"The queue {url} cannot be used: {error}") from None
+            raise CannotStart(f"The queue {without_secrets(url)} cannot be used: {error}") from None
     return Exit.SUCCEEDED
 
 

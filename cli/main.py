@@ -9,6 +9,7 @@ from sqlalchemy.exc import OperationalError
 
 from cli.exits import CommandError, Exit
 from cli.terminal import say
+from clients.log_lines import tell_uncaught
 
 COMMANDS = {
     "demo": "cli.demo",
@@ -62,6 +63,7 @@ def photabatch() -> None:
 
 def main() -> None:
     """Run a command; every error people can do something about ends in a message and an exit code of the contract."""
+    tell_uncaught()
     sys.exit(_main())
 
 

@@ -20,10 +20,13 @@ from cli.fleet import (
     open_database,
     use_environment,
 )
+from cli.stopping import LastResort
 from cli.terminal import log_to_stderr, say
-from models.engine import new_engine
+from models.engine import LONGEST_ANSWER_S, new_engine
 from sandbox.stack import read_running
 from settings import Settings
+
+_STOP_S = 8.0  # whoever waits for a process to stop gives it 10 s
 
 
 def _required() -> Settings:
@@ -112,7 +115,9 @@ def dispatcher() -> None:
     from worker.dispatcher import Dispatcher
 
     assert settings.database_url is not None, "checked above"  # noqa: S101
-    Dispatcher(new_engine(settings.database_url.get_secret_value(), connections=1), app, settings).run()
+    LastResort(_STOP_S).follow_signals()
+    engine = new_engine(settings.database_url.get_secret_value(), connections=1, answer_s=LONGEST_ANSWER_S)
+    Dispatcher(engine, app, settings).run()
 
 
 @click.command()
@@ -163,7 +168,7 @@ def api(host: str, port: int | None) -> None:
 @click.option("--limit", type=click.IntRange(1), default=None, help="Hidden limit of jobs in flight.")
 @click.option("--credit", type=float, default=None, help="Balance in USD.")
 @click.option("--key", default=None, help="The only key to accept; any without it.")
-@click.option("--bytes", "size", type=click.IntRange(1), default=None, help="Answer with one picture of this size.")
+@click.option("--bytes", "size", type=click.IntRange(1), default=None, help="Answer with pictures of about this size, quickly made.")
 @click.option("--seed", type=int, default=None)
 @click.option("--data", type=click.Path(path_type=Path), default=None, help="Folder that keeps jobs and charges.")
 def simulator(**options: object) -> None:
@@ -172,7 +177,8 @@ def simulator(**options: object) -> None:
     from sandbox.phota.server import serve
 
     try:
-        serve(SimulatorConfig(**{name: value for name, value in options.items() if value is not None}))
+        config = SimulatorConfig(**{name: value for name, value in options.items() if value is not None})
+        serve(config, on_exit=LastResort(_STOP_S).begin)
     except ValidationError as error:
         fault = error.errors(include_url=False)[0]
         raise UsageFault(f"--{fault['loc'][0]}: {fault['msg']}") from None

@@ -1,6 +1,9 @@
 """SIGTERM and Ctrl-C for processes that finish what they have in hand."""
 
+import os
 import signal
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -32,3 +35,29 @@ class Stopper:
             yield
         finally:
             self._is_waiting = False
+
+
+class LastResort:
+    """Ends the process so many seconds after it was asked to stop, whatever hangs: a frozen database, a library."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._reader, self._writer = os.pipe()
+        os.set_blocking(self._writer, False)
+        threading.Thread(target=self._wait, name="last-resort", daemon=True).start()
+
+    def begin(self) -> None:
+        """May be called by a signal handler: it takes no lock."""
+        os.write(self._writer, b"-")
+
+    def follow_signals(self) -> None:
+        """Begin with the first signal that has a handler, even where the main thread comes to run none.
+
+        Not in a process with an event loop, which has the same file of the interpreter's for itself.
+        """
+        signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
+
+    def _wait(self) -> None:
+        os.read(self._reader, 1)
+        time.sleep(self._seconds)
+        os._exit(0)

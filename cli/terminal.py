@@ -8,6 +8,8 @@ from typing import Any
 from rich.console import Console
 from rich.logging import RichHandler
 
+from clients.log_lines import PlainLines, log_as_json, log_to
+
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
@@ -22,14 +24,9 @@ def emit(value: dict[str, Any]) -> None:
 
 
 def log_to_stderr(level: int = logging.INFO) -> None:
-    """For long-running processes: one line an event; on a terminal with colours."""
-    handler: logging.Handler
-    if sys.stderr.isatty():
-        handler = RichHandler(console=console, show_path=False, markup=False)
-        handler.setFormatter(logging.Formatter("%(message)s"))
-    else:
-        handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    logging.basicConfig(level=level, handlers=[handler], force=True)
-    for noisy in ("httpx", "botocore", "boto3", "urllib3", "celery.app.trace", "celery.worker.strategy", "alembic"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    """For long-running processes: a JSON object a line; on a terminal text with colours."""
+    if not sys.stderr.isatty():
+        return log_as_json(level)
+    handler = RichHandler(console=console, show_path=False, markup=False)
+    handler.setFormatter(PlainLines())
+    return log_to(handler, level=level)

@@ -72,18 +72,28 @@ def new_http_client(
 
 
 def retry_after_seconds(headers: Mapping[str, str], *, now: datetime | None = None) -> float | None:
-    """`Retry-After` in seconds, from a number or an HTTP date; None without a usable one; a day at most."""
+    """`Retry-After` in seconds, from a number or an HTTP date; None without a usable one; a day at most.
+
+    A date is meant by the server's clock, which its `Date` tells; without one `now` counts, by default our own.
+    """
     value = headers.get("retry-after", "").strip()
     try:
         seconds = float(value)
     except ValueError:
-        try:
-            moment = email.utils.parsedate_to_datetime(value)
-        except (ValueError, IndexError, TypeError):
+        moment = _moment(value)
+        if moment is None:
             return None
-        moment = moment.replace(tzinfo=moment.tzinfo or UTC)
-        seconds = (moment - (now or datetime.now(UTC))).total_seconds()
+        seconds = (moment - (_moment(headers.get("date", "")) or now or datetime.now(UTC))).total_seconds()
     return None if math.isnan(seconds) else min(max(seconds, 0.0), LONGEST_WAIT_SECONDS)
+
+
+def _moment(value: str) -> datetime | None:
+    """An HTTP date, aware; None if it is none."""
+    try:
+        moment = email.utils.parsedate_to_datetime(value)
+    except (ValueError, IndexError, TypeError):
+        return None
+    return moment.replace(tzinfo=moment.tzinfo or UTC)
 
 
 def failure_of(error: BaseException) -> Failure:

@@ -7,11 +7,14 @@ import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
-_TAIL = 4096  # bytes; most pictures end there, some phones append a clip or a trailer
+from clients.image_jpeg import has_jpeg_end
+from clients.image_png import png_chunks
+
+_CHUNKS_BEFORE = 16  # of a WebP, before its picture; there are up to three
 _HEIF_BOXES = (b"ftyp", b"meta", b"moov", b"mdat")  # anything else behind them may be a trailer that is no box at all
 
 
-class _Piece(NamedTuple):
+class _Box(NamedTuple):
     """`end`: where it ends by its own word, which may be beyond the bytes."""
 
     name: bytes
@@ -31,13 +34,13 @@ def is_cut_off(kind: str, data: bytes, total: int) -> bool:
     if len(data) < total:
         return False
     if kind == "JPEG":
-        return not _has_end_marker(data)
-    return all(chunk.name != b"IEND" for chunk in _png_chunks(data))
+        return not has_jpeg_end(data)
+    return all(chunk.name != b"IEND" for chunk in png_chunks(data))
 
 
 def exif_behind_pixels(data: bytes) -> bytes | None:
     """EXIF of a PNG, wherever in the file, in the form in which a JPEG holds it."""
-    for chunk in _png_chunks(data):
+    for chunk in png_chunks(data):
         if chunk.name == b"eXIf" and chunk.end <= len(data):
             return b"Exif\0\0" + data[chunk.start : chunk.end]
     return None
@@ -58,41 +61,34 @@ def webp_size(data: bytes) -> tuple[int, int] | None:
     return None
 
 
+def picture_bytes(kind: str, data: bytes, total: int) -> int:
+    """At most so many of a WEBP or HEIF are pictures; the rest is said about them, or stands behind them."""
+    if kind == "HEIF":
+        return sum(end - at for name, at, end in _any_boxes(data, total) if name in (b"mdat", b"meta")) or total
+    at = 12
+    for _ in range(_CHUNKS_BEFORE):
+        length = _little(data, at + 4)
+        if data[at : at + 4] in (b"VP8 ", b"VP8L", b"ANMF"):  # of a film the first frame is decoded
+            return min(length, total - at)
+        at += 8 + length + length % 2
+    return total
+
+
+def _any_boxes(data: bytes, total: int) -> Iterator[_Box]:
+    """As `_boxes`, but whatever they are; the last one goes as far as the file."""
+    at = 0
+    while at + 16 <= len(data):
+        length, name, long_length = struct.unpack_from(">I4sQ", data, at)
+        end = min(at + (long_length if length == 1 else length), total)
+        yield _Box(name, at, end if end >= at + 8 else total)
+        at = end if end >= at + 8 else total
+
+
 def _little(data: bytes, at: int) -> int:
     return int.from_bytes(data[at : at + 4], "little")
 
 
-def _has_end_marker(data: bytes) -> bool:
-    """Looked for behind the header, since the thumbnail in EXIF has one of its own; in pixels it cannot occur."""
-    pixels = _start_of_scan(data)
-    return data.find(b"\xff\xd9", max(pixels, len(data) - _TAIL)) >= 0 or data.find(b"\xff\xd9", pixels) >= 0
-
-
-def _start_of_scan(data: bytes) -> int:
-    """Where a JPEG's segments end and its pixels begin, or where the segments make no more sense."""
-    at = 2
-    while at + 4 <= len(data) and data[at] == 0xFF:
-        if data[at + 1] == 0xFF:  # filling
-            at += 1
-            continue
-        segment_end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-        if data[at + 1] == 0xDA or segment_end > len(data):
-            return at
-        at = segment_end
-    return at
-
-
-def _png_chunks(data: bytes) -> Iterator[_Piece]:
-    at = 8
-    while at + 8 <= len(data):
-        length, name = struct.unpack_from(">I4s", data, at)
-        yield _Piece(name, at + 8, at + 8 + length)
-        if name == b"IEND":
-            return
-        at += length + 12
-
-
-def _boxes(data: bytes) -> Iterator[_Piece]:
+def _boxes(data: bytes) -> Iterator[_Box]:
     """The outermost boxes of a HEIF (ISO/IEC 14496-12, 4.2), as long as they are known ones."""
     at = 0
     while at + 16 <= len(data):
@@ -100,5 +96,5 @@ def _boxes(data: bytes) -> Iterator[_Piece]:
         end = at + (long_length if length == 1 else length)
         if name not in _HEIF_BOXES or end <= at:  # a length of 0: to the end of the file
             return
-        yield _Piece(name, at, end)
+        yield _Box(name, at, end)
         at = end

@@ -7,6 +7,7 @@ All of it is pure but reads what strangers made: run it in a child, through `cli
 import contextlib
 import io
 import warnings
+from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -14,10 +15,29 @@ from typing import Any, NamedTuple
 import pillow_heif
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
+from clients.image_costs import MAX_PIXELS, check_cost, check_pixels
+from clients.image_faults import BadImage, damaged, is_heif, unidentified
+from clients.image_jpeg import JpegLayout, read_jpeg
 from clients.image_layout import exif_behind_pixels, is_cut_off, webp_size
+from clients.image_png import check_png, png_chunks
+
+__all__ = [
+    "FORMATS",
+    "MAX_BYTES",
+    "MAX_PIXELS",
+    "QUALITY",
+    "BadImage",
+    "ImageInfo",
+    "Prepared",
+    "check_bytes",
+    "inspect",
+    "look",
+    "look_at_start",
+    "prepare",
+    "upright",
+]
 
 MAX_BYTES = 64 * 2**20  # of a photo; phones write up to about 30 MB
-MAX_PIXELS = 200_000_000  # above the largest phone sensors; decoded it takes 800 MB
 QUALITY = 95  # what Phota itself transcodes training photos at
 FORMATS = ("JPEG", "PNG", "WEBP", "HEIF")
 
@@ -36,20 +56,6 @@ _SAVING: Mapping[str, Mapping[str, Any]] = {
     "WEBP": {"quality": QUALITY},
     "HEIF": {"quality": QUALITY, "chroma": 444},
 }
-_SUPPORTED_STARTS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
-_FOREIGN = {
-    b"GIF8": "GIF",
-    b"BM": "BMP",
-    b"II*\0": "TIFF or camera raw",
-    b"MM\0*": "TIFF or camera raw",
-    b"%PDF": "PDF",
-    b"8BPS": "Photoshop",
-    b"\0\0\1\0": "icon",
-    b"<svg": "SVG",
-    b"\0\0\0\x0cjP": "JPEG 2000",
-    b"\0\0\0\x0cJXL": "JPEG XL",
-}
-
 _LONGEST_EXIF = 65_000  # bytes; a JPEG segment holds 65,535
 
 pillow_heif.register_heif_opener(thumbnails=False)
@@ -78,19 +84,6 @@ class Prepared(NamedTuple):
     data: bytes
 
 
-class BadImage(Exception):  # noqa: N818 - says what the file is
-    """`code`: empty_file, not_an_image, unsupported_format, truncated_image, image_too_large, file_too_large,
-    image_too_slow, image_crashed_decoder. Pickles, since it comes from a child."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(code, message)
-        self.code = code
-        self.message = message
-
-    def __str__(self) -> str:
-        return self.message
-
-
 def check_bytes(size: int) -> None:
     """Raise BadImage for a file that is larger than is taken."""
     if size > MAX_BYTES:
@@ -102,10 +95,7 @@ def look(data: bytes) -> ImageInfo:
 
     Raise BadImage, and never where `inspect` would not: a damage amid the pixels goes unseen.
     """
-    with _opened(data) as image:
-        if image.format == "PNG":  # else Pillow decodes the picture to find the EXIF behind its pixels
-            image.info.setdefault("exif", exif_behind_pixels(data))
-        info = _info(image)
+    with _opened(data) as (_, info):
         _check_end(info.format, data, len(data))
     return info
 
@@ -122,12 +112,12 @@ def look_at_start(first: bytes, total: int) -> ImageInfo | None:
 
 
 def inspect(data: bytes) -> ImageInfo:
-    """Recognise and fully decode a picture. Raise BadImage."""
-    with _opened(data) as image:
-        info = _info(image)
+    """Recognise a picture and read all its pixels. Raise BadImage."""
+    with _opened(data) as (image, info):
         _check_end(info.format, data, len(data))  # libheif, for one, fills tiles that are missing with grey
         if image.format == "PNG":
-            _check_png(data)
+            check_png(data)
+            return info
         if info.format == "JPEG":  # at an eighth of the size all bytes are still read, at a third of the cost
             image.draft(image.mode, (max(1, info.width // 8), max(1, info.height // 8)))
         image.load()
@@ -141,7 +131,7 @@ def upright(data: bytes, info: ImageInfo) -> bytes:
     """
     if info.orientation == 1:
         return data
-    with _opened(data) as image:
+    with _opened(data) as (image, _):
         turned = ImageOps.exif_transpose(image)
         kept = {"exif": _upright_exif(turned), "icc_profile": image.info.get("icc_profile")}
         file = io.BytesIO()
@@ -160,19 +150,28 @@ def prepare(data: bytes) -> Prepared:
 
 
 @contextlib.contextmanager
-def _opened(data: bytes) -> Iterator[ImageFile.ImageFile]:
-    """A picture of a known format and size, not decoded yet; whatever its decoder says becomes BadImage."""
+def _opened(data: bytes, total: int | None = None) -> Iterator[tuple[ImageFile.ImageFile, ImageInfo]]:
+    """A picture of a known format, whose size is worth its bytes, not decoded yet; what its decoder says of it becomes
+    BadImage. `total`: bytes of the file, if `data` is its start."""
     if not data:
         raise BadImage("empty_file", "the file is empty")
     try:
+        layout = _checked_layout(data)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # all others are about metadata, and many good photos earn them
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-                _check_size(image.size)
-                yield image
+                check_pixels(*image.size)
+                if not image.info.get("primary", True):  # pillow-heif opens another one of the file in its place
+                    raise damaged("its main picture cannot be read")
+                if image.format == "PNG":  # else Pillow decodes the picture to find the EXIF behind its pixels
+                    image.info.setdefault("exif", exif_behind_pixels(data))
+                info, size = _info(image), len(data) if total is None else total
+                is_turned = info.orientation != 1
+                check_cost(info.format, image.size, data, size, is_turned=is_turned, layout=layout)
+                yield image, info
     except UnidentifiedImageError:
-        raise _unidentified(data) from None
+        raise unidentified(data) from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise BadImage("image_too_large", f"the image has more than {MAX_PIXELS:,} pixels") from None
     except MemoryError:
@@ -180,19 +179,18 @@ def _opened(data: bytes) -> Iterator[ImageFile.ImageFile]:
     except BadImage:
         raise
     except Exception as error:  # decoders of hostile bytes raise anything
-        raise BadImage("truncated_image", f"the image is cut off or damaged: {error}"[:300]) from None
+        raise damaged(str(error)) from None
 
 
-def _check_size(size: tuple[int, int]) -> None:
-    width, height = size
-    if width * height > MAX_PIXELS:
-        raise BadImage("image_too_large", f"the image has {width} x {height} pixels, more than {MAX_PIXELS:,}")
-
-
-def _check_png(data: bytes) -> None:
-    """Compare the checksums, which decoding ignores."""
-    with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
-        image.verify()
+def _checked_layout(data: bytes) -> JpegLayout | None:
+    """Of a JPEG; what would keep Pillow busy before it tells a size is refused for all formats. Raise BadImage."""
+    if data.startswith(b"\xff\xd8\xff"):
+        return read_jpeg(data)
+    if data.startswith(b"\x89PNG"):
+        deque(png_chunks(data), maxlen=0)
+    if (size := webp_size(data)) is not None:
+        check_pixels(*size)
+    return None
 
 
 def _check_end(kind: str, data: bytes, total: int) -> None:
@@ -201,14 +199,12 @@ def _check_end(kind: str, data: bytes, total: int) -> None:
 
 
 def _start_info(first: bytes, total: int) -> ImageInfo | None:
-    if _is_heif(first):
+    if is_heif(first):
         _check_end("HEIF", first, total)
         first = first.ljust(total, b"\0")  # libheif opens none whose pixels are not there; they are not read
     try:
-        with _opened(first) as image:
-            if image.format == "PNG":
-                image.info.setdefault("exif", None)
-            return _info(image)
+        with _opened(first, total) as (_, info):
+            return info
     except BadImage as error:
         if error.code == "truncated_image":
             return None
@@ -220,7 +216,7 @@ def _webp_info(first: bytes, total: int) -> ImageInfo | None:
     size = webp_size(first)
     if size is None:
         return None
-    _check_size(size)
+    check_pixels(*size)
     _check_end("WEBP", first, total)
     return ImageInfo("WEBP", _CONTENT_TYPES["WEBP"], "webp", *size, 1)
 
@@ -256,31 +252,3 @@ def _upright_exif(image: Image.Image) -> bytes:
         except Exception:
             return b""
     return written if len(written) <= _LONGEST_EXIF else b""
-
-
-def _unidentified(data: bytes) -> BadImage:
-    """Why the bytes are none of the known formats."""
-    start = data[:512].lstrip()
-    if data.startswith(_SUPPORTED_STARTS) or (data[:4] == b"RIFF" and data[8:12] == b"WEBP") or _is_heif(data):
-        return BadImage("truncated_image", "the image is cut off or damaged at its very beginning")
-    name = next((name for magic, name in _FOREIGN.items() if data.startswith(magic) or start.startswith(magic)), None)
-    if data[4:8] == b"ftyp":
-        name = "AVIF" if data[8:12] in (b"avif", b"avis") else "video"
-    if name is not None:
-        return BadImage("unsupported_format", f"this is {name}; JPEG, PNG, WebP and HEIC are taken")
-    if start[:1] == b"<":
-        return BadImage("not_an_image", "this is a web page or XML, not an image")
-    return BadImage("not_an_image", "this is not an image")
-
-
-def _is_heif(data: bytes) -> bool:
-    return data[4:8] == b"ftyp" and data[8:12] in (
-        b"heic",
-        b"heix",
-        b"hevc",
-        b"hevx",
-        b"heim",
-        b"heis",
-        b"mif1",
-        b"msf1",
-    )

@@ -12,6 +12,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 import httpx
 
+from clients.apart import apart, weight_of
 from clients.http import NETWORK_ERRORS, failure_of, retry_after_seconds
 from clients.phota_answers import (
     About,
@@ -97,16 +98,20 @@ class PhotaClient:
         """Run a job synchronously; takes up to eleven minutes."""
         body, url = _body(params, client_request_id), self._url(params.endpoint)
         answer = await self._ask("POST", url, "call", body=body, timeouts=CALL_TIMEOUTS, within=CALL_SECONDS)
-        return _read(answer, results_of)
+        return await apart(weight_of(answer.body), _read, answer, results_of)
 
-    async def job(self, job: Handle | str) -> Waiting | Results:
-        """Ask for a job by its handle, id, or poll URL. A poll URL of another origin is asked for by its id here."""
+    async def job(self, job: Handle | str, *, prompt: str = "") -> Waiting | Results:
+        """Ask for a job by its handle, id, or poll URL. A poll URL of another origin is asked for by its id here.
+
+        `prompt`: of the job, which no error quotes then.
+        """
         job_id, poll_url = (job.job_id, job.poll_url) if isinstance(job, Handle) else _id_and_url(job)
-        answer = await self._ask("GET", self._poll_url(job_id, poll_url), "poll", within=ANSWER_SECONDS)
+        url = self._poll_url(job_id, poll_url)
+        answer = await self._ask("GET", url, "poll", within=ANSWER_SECONDS, prompt=prompt)
         if (told := (answer.body or {}).get("job_id", job_id)) != job_id:
             about = About(http_status=answer.http_status, request_id=answer.request_id)
             raise BadResult(f"asked for job {job_id}, got {told}", code="wrong_job", **about)
-        return _read(answer, job_of)
+        return await apart(weight_of(answer.body), _read, answer, job_of)
 
     async def check_key(self) -> None:
         """Nothing, if Phota takes the key. Raise GateClosed if it does not. Free of charge: it lists profiles."""
@@ -147,17 +152,20 @@ class PhotaClient:
         within: float,
         body: Mapping[str, Any] | None = None,
         timeouts: httpx.Timeout | None = None,
+        prompt: str = "",
     ) -> Answer:
         """The answer of a call to the API itself, if it is a 2xx. `within`: seconds for all of it."""
         headers = {"X-API-Key": self._api_key, "Accept": "application/json", "Content-Type": "application/json"}
-        content = None if body is None else json.dumps(body).encode()
+        content = None if body is None else await apart(weight_of(body), _json, body)
         timeout = timeouts or self._http.timeout
         request = self._http.build_request(method, url, headers=headers, content=content, timeout=timeout)
+        secrets = (self._api_key, prompt or str((body or {}).get("prompt") or ""))
         response = None
         try:
             async with asyncio.timeout(within):
                 response = await self._http.send(request, stream=True, follow_redirects=False)
-                answer = Answer.of(response, await _content(response), secrets=(self._api_key,))
+                content = await _content(response)
+                answer = await apart(len(content), Answer.of, response, content, secrets=secrets)
         except NETWORK_ERRORS as error:
             raise _lost(error, response) from None
         if not response.is_success:
@@ -179,6 +187,10 @@ class PhotaClient:
 
 def _body(params: Params, client_request_id: str) -> dict[str, Any]:
     return params.body() | {"response_mode": "urls", "client_request_id": client_request_id}
+
+
+def _json(body: Mapping[str, Any]) -> bytes:
+    return json.dumps(body).encode()
 
 
 def _id_and_url(job: str) -> tuple[str, str | None]:

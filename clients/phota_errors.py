@@ -17,11 +17,11 @@ PhotaError
 import re
 from typing import Literal
 
+from clients.redaction import without_secrets
+
 GateReason = Literal["no_credit", "bad_key", "forbidden"]
 
 LONGEST_MESSAGE = 500  # characters
-_QUERY = re.compile(r"(https?://[^\s?\"'<>]*)\?[^\s\"'<>]*")
-_USERINFO = re.compile(r"(https?://)[^\s/@\"'<>]*@")
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{100,}={0,2}")
 
 
@@ -117,9 +117,6 @@ class ResultExpired(PhotaError):
 
 def redact(text: str, *secrets: str) -> str:
     """`text` in one line, without `secrets`, queries and user names of URLs, or base64; 500 characters at most."""
-    for secret in filter(None, secrets):
-        text = text.replace(secret, "[secret]")
-    text = text[:20_000]
-    text = _USERINFO.sub(r"\1", _QUERY.sub(r"\1?[query]", text))
+    text = without_secrets(text[:20_000], *secrets)
     text = " ".join(_BASE64.sub("[base64]", text).replace("\0", "").split())
     return text if len(text) <= LONGEST_MESSAGE else text[: LONGEST_MESSAGE - 1] + "…"

@@ -86,6 +86,6 @@ def _rate(params: Params) -> Rate:
 
 
 def _metered_high(params: Params, *, is_identity: bool) -> Decimal:
-    assert isinstance(params, Edit | Generate)  # noqa: S101 - for the type checker
+    assert isinstance(params, Edit | Generate)  # noqa: S101  for the type checker
     dearest = _METERED_HIGH[params.resolution] * (_METERED_IDENTITY if is_identity else 1)
     return dearest * outputs(params) + _METERED_INPUT * len(images_of(params))

@@ -13,6 +13,9 @@ MOST = 20  # problems told of one request; a hostile one could have thousands
 OURS = frozenset({"async", "response_mode", "callback_url", "client_request_id"})
 
 
+# Their values are quoted in no message: it goes on into rows, webhooks and logs.
+_PRIVATE = frozenset({"prompt", "webhook_url", "idempotency_key", "Idempotency-Key", "Authorization"})
+
 # What is out of bounds, by pydantic's name of the error.
 _BOUNDS = {
     "greater_than_equal": "{value} is less than {ge}",
@@ -61,6 +64,10 @@ class InvalidRequest(ValueError):  # noqa: N818 - the contract's word
         return InvalidRequest, (self.problems,)
 
 
+class _Unquoted:
+    """Stands for a value that is not to be shown."""
+
+
 def problems_of(
     error: ValidationError, *, operation: str, fields: Collection[str], known: Collection[str]
 ) -> list[Problem]:
@@ -82,7 +89,8 @@ def problem_of(
     if detail["type"] == "extra_forbidden":
         code, text = _unexpected(param, operation=operation, fields=fields, known=known)
     else:
-        code, text = _fault(detail)
+        is_private = not _PRIVATE.isdisjoint(detail["loc"]) and detail["input"]
+        code, text = _fault({**detail, "input": _Unquoted()} if is_private else detail)
     return Problem(param, code, f"{param}: {text}")
 
 
@@ -141,6 +149,10 @@ def _figure(value: Any) -> str:
 
 
 def _short(value: Any) -> str:
-    """At most 60 characters of a value: it may be base64."""
+    """At most 60 characters of a value: it may be base64. Lists and objects may hold anything, a prompt too."""
+    if isinstance(value, _Unquoted):
+        return "this"
+    if value and isinstance(value, list | dict):
+        return "a list" if isinstance(value, list) else "an object"
     text = repr(value) if not isinstance(value, int | float) else str(value)
     return text if len(text) <= 60 else text[:57] + "…"

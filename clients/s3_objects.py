@@ -36,6 +36,20 @@ class ObjectInfo:
         """Whether it was put there by photabatch, as an output or as an input of its own. A listing does not tell."""
         return not {name.lower() for name in self.metadata}.isdisjoint((JOB_MARK, INPUT_MARK))
 
+    def is_broken_copy(self, sha256_hex: str, size: int) -> bool:
+        """Whether it was put as those bytes, as its metadata says, and is not them."""
+        said = {name.lower(): text for name, text in self.metadata.items()}.get(_SHA256)
+        return said == sha256_hex and (self.size != size or self.sha256 != sha256_hex)
+
+
+def same_etag(one: str, other: str) -> bool:
+    """Listings, answers and events write the same ETag with and without its quotes."""
+    return _bare(one) == _bare(other)
+
+
+def _bare(etag: str) -> str:
+    return etag.removeprefix("W/").strip('"').lower()
+
 
 def file_sha256(path: Path) -> tuple[str, int]:
     """SHA-256 in hex, and size in bytes."""

@@ -2,24 +2,23 @@
 
 Its errors are drawn in storage_errors.py.
 
-Nothing is ever overwritten. An output's key belongs to one job and number, so a second try, or a worker that had lost
-its lease, finds its own bytes there: `put` compares and accepts them. Other bytes raise ObjectExists with what is
-there, and the first write stands: a row that names it stays true. If its metadata names the same job, the caller may
-take that object as the result. (A server that does not know `If-None-Match` is asked first instead, which
-leaves a moment between; one that ignores it silently would overwrite.)
+Nothing is ever overwritten, but for a broken copy of the very bytes that are put. An output's key belongs to one job
+and number, so a second try, or a worker that had lost its lease, finds its own bytes there: `put` compares and accepts
+them. Other bytes raise ObjectExists with what is there, and the first write stands: a row that names it stays true.
+(A server that does not know `If-None-Match` is asked first instead, which leaves a moment between; one that ignores it
+silently would overwrite.) What was put is asked for before it counts: a server may answer 200 and have stored half.
 """
 
 import hashlib
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import IO, Any, Self
 
-from boto3.s3.transfer import TransferConfig
-from botocore.exceptions import ClientError
-
 from clients.output_keys import DEFAULT_TEMPLATE, output_key, validate_template
 from clients.s3_client import DEFAULT_REGION, Addressing, new_s3_client
-from clients.s3_objects import ObjectInfo, base64_of, file_sha256, info_of, metadata_of
+from clients.s3_objects import ObjectInfo, file_sha256, info_of, same_etag
+from clients.s3_puts import MULTIPART_BYTES, Putter, Upload, head
 from clients.s3_uri import S3Uri
 from clients.storage_errors import (
     AccessDenied,
@@ -30,7 +29,6 @@ from clients.storage_errors import (
     ObjectTooLarge,
     StorageError,
     StorageUnavailable,
-    status_of,
     translated,
 )
 from settings import Settings
@@ -52,7 +50,6 @@ __all__ = [
     "validate_template",
 ]
 
-MULTIPART_BYTES = 64 * 2**20  # below it one PUT is cheaper and carries the checksum of the whole
 _CHUNK = 2**20  # bytes read from a stream at once
 
 
@@ -69,7 +66,7 @@ class Storage:
     ) -> None:
         """`endpoint_url`: None means AWS. Credentials and, without `region`, the region are found as boto3 does."""
         self._s3 = new_s3_client(endpoint_url, addressing=addressing, max_connections=max_connections, region=region)
-        self._is_conditional = True
+        self._putter = Putter(self._s3)
 
     @classmethod
     def from_settings(cls, settings: Settings, *, max_connections: int = 32) -> Self:
@@ -94,17 +91,16 @@ class Storage:
 
         Raise ObjectExists if other bytes are there. Values of `metadata` beyond ASCII are kept percent-encoded.
         """
-        return self._put(bucket, key, data, len(data), content_type, sha256_hex, metadata or {})
+        return self._putter.put(Upload(bucket, key, data, len(data), content_type, sha256_hex, metadata or {}))
 
     def upload_file(
         self, bucket: str, key: str, path: Path, content_type: str, *, metadata: Mapping[str, str] | None = None
     ) -> ObjectInfo:
         """Store a file as `put` stores bytes, in parts from 64 MiB on. Raise OSError if it cannot be read."""
         sha256_hex, size = file_sha256(path)
-        if size >= MULTIPART_BYTES:
-            return self._put_parts(bucket, key, path, size, content_type, sha256_hex, metadata or {})
         with path.open("rb") as file:
-            return self._put(bucket, key, file, size, content_type, sha256_hex, metadata or {})
+            body = path if size >= MULTIPART_BYTES else file
+            return self._putter.put(Upload(bucket, key, body, size, content_type, sha256_hex, metadata or {}))
 
     def copy_to(self, bucket: str, key: str, file: IO[bytes], *, sha256_hex: str | None = None) -> ObjectInfo:
         """Append an object to `file`, chunk by chunk; where this raises, what was written so far is good for nothing.
@@ -125,14 +121,20 @@ class Storage:
             raise ObjectChanged(f"s3://{bucket}/{key} holds other bytes by now")
         return info
 
-    def get(self, bucket: str, key: str, *, max_bytes: int, version_id: str | None = None) -> bytes:
-        """The object's bytes. Raise ObjectTooLarge, before reading, if they are more than `max_bytes`."""
+    def get(
+        self, bucket: str, key: str, *, max_bytes: int, version_id: str | None = None, etag: str | None = None
+    ) -> bytes:
+        """The object's bytes.
+
+        Raise, before reading, ObjectTooLarge if they are more than `max_bytes`, ObjectChanged if not those of `etag`.
+        """
         with translated(f"s3://{bucket}/{key}"):
             answer = self._s3.get_object(Bucket=bucket, Key=key, **_version(version_id))
-            if answer["ContentLength"] > max_bytes:
-                answer["Body"].close()
-                raise ObjectTooLarge(f"s3://{bucket}/{key} has {answer['ContentLength']} bytes, more than {max_bytes}")
-            data = answer["Body"].read()
+            with closing(answer["Body"]) as body:
+                _check_etag(bucket, key, answer["ETag"], etag)
+                if (size := answer["ContentLength"]) > max_bytes:
+                    raise ObjectTooLarge(f"s3://{bucket}/{key} has {size} bytes, more than {max_bytes}")
+                data = body.read()
         if len(data) != answer["ContentLength"]:
             raise StorageUnavailable(f"s3://{bucket}/{key} broke off after {len(data)} bytes")
         return data
@@ -145,12 +147,14 @@ class Storage:
 
     def head(self, bucket: str, key: str, *, version_id: str | None = None) -> ObjectInfo | None:
         """What is at the key, or was in that version; None if nothing is."""
-        try:
-            with translated(f"s3://{bucket}/{key}"):
-                answer = self._s3.head_object(Bucket=bucket, Key=key, ChecksumMode="ENABLED", **_version(version_id))
-        except ObjectMissing:
-            return None
-        return info_of(bucket, key, answer)
+        return head(self._s3, bucket, key, version_id=version_id)
+
+    def check_unchanged(self, bucket: str, key: str, *, etag: str) -> None:
+        """Raise ObjectChanged if the object is not the one of `etag` any more, ObjectMissing if it is gone."""
+        info = self.head(bucket, key)
+        if info is None:
+            raise ObjectMissing(f"s3://{bucket}/{key} is gone")
+        _check_etag(bucket, key, info.etag, etag)
 
     def list(self, bucket: str, prefix: str = "") -> Iterator[ObjectInfo]:
         """Every object below `prefix` in the order of keys, 1,000 at a time; without checksums and metadata."""
@@ -186,78 +190,10 @@ class Storage:
             except (self._s3.exceptions.BucketAlreadyOwnedByYou, self._s3.exceptions.BucketAlreadyExists):
                 return
 
-    def _put(
-        self,
-        bucket: str,
-        key: str,
-        body: bytes | IO[bytes],
-        size: int,
-        content_type: str,
-        sha256_hex: str,
-        metadata: Mapping[str, str],
-    ) -> ObjectInfo:
-        fields: dict[str, Any] = {
-            "Bucket": bucket,
-            "Key": key,
-            "Body": body,
-            "ContentType": content_type,
-            "ChecksumSHA256": base64_of(sha256_hex),
-            "Metadata": metadata_of(sha256_hex, metadata),
-        }
-        with translated(f"s3://{bucket}/{key}"):
-            answer = self._put_once(fields)
-        if answer is None:
-            return self._same(bucket, key, size, sha256_hex)
-        kept = fields["Metadata"]
-        return ObjectInfo(bucket, key, size, answer["ETag"], None, sha256_hex, content_type, kept)
 
-    def _put_once(self, fields: Mapping[str, Any]) -> Mapping[str, Any] | None:
-        """The answer; None if the key is taken."""
-        if self._is_conditional:
-            try:
-                return self._s3.put_object(**fields, IfNoneMatch="*")
-            except ClientError as error:
-                if status_of(error) == 412:
-                    return None
-                if status_of(error) != 501:
-                    raise
-                self._is_conditional = False
-            if not isinstance(fields["Body"], bytes):
-                fields["Body"].seek(0)
-        if self.head(fields["Bucket"], fields["Key"]) is not None:
-            return None
-        return self._s3.put_object(**fields)
-
-    def _put_parts(
-        self,
-        bucket: str,
-        key: str,
-        path: Path,
-        size: int,
-        content_type: str,
-        sha256_hex: str,
-        metadata: Mapping[str, str],
-    ) -> ObjectInfo:
-        """A large file, which no server takes conditionally in parts: asked first instead."""
-        if self.head(bucket, key) is None:
-            extra = {"ContentType": content_type, "ChecksumAlgorithm": "SHA256"}
-            parts = TransferConfig(multipart_threshold=MULTIPART_BYTES, use_threads=False)
-            fields = {**extra, "Metadata": metadata_of(sha256_hex, metadata)}
-            with translated(f"s3://{bucket}/{key}"):
-                self._s3.upload_file(str(path), bucket, key, ExtraArgs=fields, Config=parts)
-        return self._same(bucket, key, size, sha256_hex)
-
-    def _same(self, bucket: str, key: str, size: int, sha256_hex: str) -> ObjectInfo:
-        """What is at the key, if it is these bytes. Raise ObjectExists if it is not."""
-        info = self.head(bucket, key)
-        if info is None:
-            raise StorageUnavailable(f"s3://{bucket}/{key} was taken and is gone")
-        if info.size != size:
-            raise ObjectExists(info)
-        found = info.sha256 or hashlib.sha256(self.get(bucket, key, max_bytes=size)).hexdigest()
-        if found != sha256_hex:
-            raise ObjectExists(info)
-        return info
+def _check_etag(bucket: str, key: str, found: str, wanted: str | None) -> None:
+    if wanted is not None and not same_etag(found, wanted):
+        raise ObjectChanged(f"s3://{bucket}/{key} was overwritten after it was listed; run again for what is there now")
 
 
 def _version(version_id: str | None) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from typing import ClassVar
 import urllib3.exceptions
 from botocore import exceptions as boto
 
+from clients.redaction import without_secrets
 from clients.s3_objects import ObjectInfo
 
 
@@ -75,7 +76,7 @@ _KINDS: Mapping[str, type[StorageError]] = {
     "AccessDenied": AccessDenied,
     "ExpiredToken": AccessDenied,
     "InvalidAccessKeyId": AccessDenied,
-    "RequestTimeTooSkewed": AccessDenied,
+    "RequestTimeTooSkewed": StorageUnavailable,  # this host's clock is wrong; another worker's may be right
     "SignatureDoesNotMatch": AccessDenied,
     "BadDigest": StorageUnavailable,
     "ConditionalRequestConflict": StorageUnavailable,
@@ -97,11 +98,11 @@ def translated(what: str) -> Iterator[None]:
     except boto.ClientError as error:
         raise _refusal(what, error) from error
     except _CREDENTIALS as error:
-        raise AccessDenied(f"{what}: {error}") from error
+        raise AccessDenied(without_secrets(f"{what}: {error}")) from error
     except (boto.ParamValidationError, boto.EndpointProviderError) as error:
         raise StorageError(f"{what}: {error}") from error
     except (boto.BotoCoreError, urllib3.exceptions.HTTPError) as error:
-        raise StorageUnavailable(f"{what}: {type(error).__name__}: {error}"[:500]) from error
+        raise StorageUnavailable(without_secrets(f"{what}: {type(error).__name__}: {error}"[:500])) from error
 
 
 def status_of(error: boto.ClientError) -> int:
@@ -115,4 +116,4 @@ def _refusal(what: str, error: boto.ClientError) -> StorageError:
         kind = StorageUnavailable
     elif status_of(error) == 403:
         kind = AccessDenied
-    return kind(f"{what}: {code}: {message}"[:500])
+    return kind(without_secrets(f"{what}: {code}: {message}"[:500]))

@@ -87,15 +87,18 @@ async def deliver(
     message_id: str,
     event_type: str,
     timestamp: datetime,
+    sent_at: datetime,
     data: Mapping[str, Any],
 ) -> Answer:
     """One try. `message_id` is the same on every try of an event; `timestamp` is when the event happened.
+
+    `sent_at`: this moment, by a clock that is right: receivers refuse what is five minutes off.
 
     `secrets`: those that are live, more than one during a rotation. `http` should be a client with `allowed_hosts`,
     since users choose `url`. Raise ValueError for a secret of no use.
     """
     body = encode(event_type, timestamp, data)
-    signed = headers(secrets, message_id, body, sent_at=datetime.now(UTC))
+    signed = headers(secrets, message_id, body, sent_at=sent_at)
     response = None
     try:
         async with asyncio.timeout(DELIVERY_SECONDS):

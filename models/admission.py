@@ -4,104 +4,17 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
 from enum import StrEnum
 
-from sqlalchemy import Connection, RowMapping, bindparam, text
+from sqlalchemy import Connection, bindparam, text
 from sqlalchemy.dialects.postgresql import JSONB
 
-from models.base import quoted
-from models.failures import IS_FAILING, UNJUDGED
-from models.money import account_money
+from models.job import IS_BUSY, IS_UNCLEAR
+from models.lanes import Lane
 from models.outlook import UNKNOWN_S
-from models.states import IN_FLIGHT_STATES, WORKING_STATES
 
 RESEND_S = 60.0  # a message that nobody has taken by then is sent again
 AGAIN_S = 2.0  # until a job that waits for its like is looked at again
-
-
-@dataclass(frozen=True, slots=True)
-class Lane:
-    """A batch (or an account's lone jobs) with jobs due in one priority band.
-
-    `money_usd` and `account_usd`: what its budget and its account's budgets still cover; None without one. `room_s`:
-    seconds by whose end a call that begins now has to be done, as its window and deadline say; None: whenever.
-    `operation` and `next_usd`: of its next job, and the most that it costs. `most`: how many more may be in flight.
-    """
-
-    priority: int
-    lane_id: uuid.UUID
-    weight: int
-    in_flight: int
-    money_usd: Decimal | None = None
-    account_id: uuid.UUID | None = None
-    account_usd: Decimal | None = None
-    is_over: bool = False  # the batch is cancelled or finished: what still waits in it is not called any more
-    window: str | None = None
-    deadline: datetime | None = None
-    room_s: float | None = None
-    operation: str | None = None
-    next_usd: Decimal | None = None
-    budget_usd: Decimal | None = None
-    most: int | None = None
-
-
-# A generation that goes on with an earlier call (it has that one's `client_request_id`) keeps Phota no busier.
-_COUNT_IN_FLIGHT = text(
-    f"""
-    SELECT lane_id, count(*) AS n FROM jobs
-    WHERE state IN ({quoted(IN_FLIGHT_STATES)}) AND client_request_id = replace(id::text, '-', '') GROUP BY lane_id
-    """
-)
-
-
-def in_flight_by_lane(connection: Connection) -> dict[uuid.UUID, int]:
-    return {row.lane_id: row.n for row in connection.execute(_COUNT_IN_FLIGHT)}
-
-
-# Steps from one (priority, lane) to the next through the index, so its cost is the number of lanes, not of jobs.
-_LANES = text(
-    f"""
-    WITH RECURSIVE lane AS (
-        (SELECT priority, lane_id FROM jobs WHERE state = 'queued' ORDER BY priority, lane_id LIMIT 1)
-        UNION ALL
-        SELECT next.priority, next.lane_id FROM lane CROSS JOIN LATERAL (
-            SELECT priority, lane_id FROM jobs
-            WHERE state = 'queued' AND (priority, lane_id) > (lane.priority, lane.lane_id)
-            ORDER BY priority, lane_id LIMIT 1
-        ) AS next
-    )
-    SELECT lane.priority, lane.lane_id, coalesce(batch.weight, 1) AS weight,
-           coalesce(batch.cancelled_at, batch.finished_at) IS NOT NULL AS is_over,
-           batch.budget_usd, batch.budget_usd - (progress.spent_usd + progress.reserved_usd) AS money_usd,
-           batch.admission_window AS window, batch.deadline, head.*,
-           {UNJUDGED} AS unjudged
-    FROM lane
-    JOIN LATERAL (
-        SELECT account_id, operation, estimate_usd AS next_usd FROM jobs
-        WHERE state = 'queued' AND priority = lane.priority AND lane_id = lane.lane_id AND due_at <= now()
-        ORDER BY due_at, id LIMIT 1
-    ) AS head ON true
-    LEFT JOIN batches AS batch ON batch.id = lane.lane_id
-    LEFT JOIN batch_progress AS progress ON progress.batch_id = batch.id
-        AND (batch.budget_usd IS NOT NULL OR batch.max_failure_rate IS NOT NULL)
-    WHERE batch.cancelled_at IS NOT NULL OR (batch.paused_at IS NULL AND {IS_FAILING} IS NOT TRUE)
-    ORDER BY lane.priority, lane.lane_id
-    """
-)
-
-
-def waiting_lanes(connection: Connection, in_flight: dict[uuid.UUID, int]) -> list[Lane]:
-    rows = connection.execute(_LANES).mappings().all()
-    money = account_money(connection, {row["account_id"] for row in rows})
-    return [_lane(row, in_flight.get(row["lane_id"], 0), money) for row in rows]
-
-
-def _lane(row: RowMapping, in_flight: int, money: Mapping[uuid.UUID, Decimal]) -> Lane:
-    """Until a batch's failures can be judged, no more of it is in flight than the judgement takes."""
-    fields = {name: value for name, value in row.items() if name != "unjudged"}
-    most = None if row["unjudged"] is None else max(0, row["unjudged"] - in_flight)
-    return Lane(in_flight=in_flight, account_usd=money.get(row["account_id"]), most=most, **fields)
 
 
 class Fate(StrEnum):
@@ -109,6 +22,7 @@ class Fate(StrEnum):
 
     ADMITTED = "admitted"
     SKIPPED = "skipped"  # the same was done before
+    UNCLEAR = "unclear"  # the same may have been charged before: failed, until a person decides
     WAITS = "waits"  # the same is being done: looked at again when that may have ended
 
 
@@ -119,10 +33,19 @@ class Admission:
     fate: Fate
 
 
+_SLUG = "(SELECT slug FROM batches WHERE id = jobs.batch_id)"
+_UNCLEAR = f"""
+    'the same was called before, as job ' || id || coalesce(' of batch ' || {_SLUG}, '')
+    || ', and may have been charged (' || coalesce(error_code, 'unknown') || ')'
+    || coalesce(': `photabatch retry ' || {_SLUG} || '` goes on with that call', '')
+    || '; `retry --pay-again` for this one makes another call'
+"""
 # Lanes were read a moment ago, so their batches are looked at again under a lock that lets producers in and keeps out
 # `hold_batch`: a pause, a cancel or a new budget comes before this statement, which then passes the batch over, or
 # waits for the commit, after which nothing is admitted. A lane of lone jobs has its account's id. SKIP LOCKED: a cancel
 # or a long retry in progress must not hold up everybody else's admission.
+# What was done before is skipped, what is being done is waited for, and only then a failure that may have been charged
+# counts: whatever is free comes first.
 # Of jobs of one content the first that its batch can pay for goes: the others would wait for one that does not come.
 # Money is summed over what would be called, in the lane's order and, for lanes of one account, turn by turn; a job that
 # is dearer than all that its account has left does not stand in the way of the others. The array finds rows by their
@@ -146,23 +69,29 @@ _ADMIT = text(
                OR going.id IS NOT NULL AND going.budget_usd IS NOT DISTINCT FROM lane.budget_usd
         ) AS lane CROSS JOIN LATERAL (
             SELECT first.*, row_number() OVER (ORDER BY due_at, id) AS place FROM (
-                SELECT id, due_at, operation, estimate_usd, content_key, is_redo, batch_id FROM jobs
+                SELECT id, due_at, operation, estimate_usd, content_key, is_redo, is_paid_again, batch_id FROM jobs
                 WHERE state = 'queued' AND priority = lane.priority AND lane_id = lane.lane_id AND due_at <= now()
                 ORDER BY due_at, id LIMIT lane.slots FOR UPDATE SKIP LOCKED
             ) AS first
         ) AS next
     ), known AS (
-        SELECT pick.*, done.id AS done_id, busy.id AS busy_id,
-               CASE WHEN done.id IS NULL AND busy.id IS NULL THEN estimate_usd ELSE 0 END AS cost_usd
+        SELECT pick.*, done.id AS done_id, busy.id AS busy_id, unclear.message AS unclear,
+               done.id IS NULL AND busy.id IS NULL AND unclear.message IS NULL AS is_new,
+               CASE WHEN done.id IS NULL AND busy.id IS NULL AND unclear.message IS NULL
+                    THEN estimate_usd ELSE 0 END AS cost_usd
         FROM pick LEFT JOIN LATERAL (
             SELECT id FROM jobs WHERE content_key = pick.content_key AND state = 'succeeded'
               AND (NOT pick.is_redo OR batch_id = pick.batch_id) ORDER BY id DESC LIMIT 1
         ) AS done ON true
         LEFT JOIN LATERAL (
-            SELECT id FROM jobs WHERE content_key = pick.content_key AND state IN ({quoted(WORKING_STATES)}) LIMIT 1
+            SELECT id FROM jobs WHERE content_key = pick.content_key AND {IS_BUSY} LIMIT 1
         ) AS busy ON true
+        LEFT JOIN LATERAL (
+            SELECT {_UNCLEAR} AS message FROM jobs WHERE content_key = pick.content_key AND {IS_UNCLEAR}
+              AND NOT pick.is_paid_again AND (NOT pick.is_redo OR batch_id = pick.batch_id) ORDER BY id LIMIT 1
+        ) AS unclear ON true
     ), timed AS (
-        SELECT *, done_id IS NULL AND busy_id IS NULL
+        SELECT *, is_new
                AND coalesce(sum(cost_usd) OVER (PARTITION BY priority, lane_id ORDER BY place) <= money_usd, true)
                AND coalesce(coalesce((CAST(:latency AS jsonb) ->> operation)::float8, :unknown) <= room_s, true)
                AS is_possible
@@ -177,20 +106,26 @@ _ADMIT = text(
                        OVER (PARTITION BY account_id ORDER BY place, turn), 0) <= account_usd AS is_covered
         FROM ranked
     ), judged AS MATERIALIZED (
-        SELECT id, done_id, CASE
+        SELECT id, done_id, unclear, CASE
             WHEN done_id IS NOT NULL THEN '{Fate.SKIPPED}'
             WHEN busy_id IS NOT NULL THEN '{Fate.WAITS}'
+            WHEN unclear IS NOT NULL THEN '{Fate.UNCLEAR}'
             WHEN NOT is_possible OR NOT is_covered THEN NULL
             WHEN is_first THEN '{Fate.ADMITTED}' ELSE '{Fate.WAITS}' END AS fate
         FROM summed
     )
     UPDATE jobs SET
-        state = CASE fate WHEN '{Fate.ADMITTED}' THEN 'submitting' WHEN '{Fate.SKIPPED}' THEN 'skipped' ELSE state END,
+        state = CASE fate WHEN '{Fate.ADMITTED}' THEN 'submitting' WHEN '{Fate.SKIPPED}' THEN 'skipped'
+                          WHEN '{Fate.UNCLEAR}' THEN 'failed' ELSE state END,
         hold = CASE fate WHEN '{Fate.ADMITTED}' THEN 'sent' ELSE 'idle' END,
         admitted_at = CASE fate WHEN '{Fate.ADMITTED}' THEN now() END,
         same_as = done_id,
         estimate_usd = CASE fate WHEN '{Fate.SKIPPED}' THEN 0 ELSE estimate_usd END,
-        finished_at = CASE fate WHEN '{Fate.SKIPPED}' THEN now() END,
+        error_code = CASE fate WHEN '{Fate.SKIPPED}' THEN NULL WHEN '{Fate.UNCLEAR}' THEN 'needs_review'
+                               ELSE error_code END,
+        error_message = CASE fate WHEN '{Fate.SKIPPED}' THEN NULL WHEN '{Fate.UNCLEAR}' THEN unclear
+                                  ELSE error_message END,
+        finished_at = CASE WHEN fate IN ('{Fate.SKIPPED}', '{Fate.UNCLEAR}') THEN now() END,
         due_at = CASE fate WHEN '{Fate.ADMITTED}' THEN now() + make_interval(secs => :resend)
                            WHEN '{Fate.WAITS}' THEN now() + make_interval(secs => :again) END
     FROM judged
@@ -205,7 +140,8 @@ def admit(
 ) -> list[Admission]:
     """Look at up to so many jobs a lane and admit them, as far as money and time go; what became of each it goes for.
 
-    Reserves by admitting. Of jobs of the same content one is admitted at a time, and none where it was done before.
+    Reserves by admitting. Of jobs of the same content one is admitted at a time, and none where it was done before, or
+    may have been charged and failed.
     `latency_s`: how long calls of an operation are likely to take; `UNKNOWN_S` where it is not in there.
     """
     rows = connection.execute(

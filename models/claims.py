@@ -19,7 +19,9 @@ from models.states import FINAL_STATES, Hold, JobState, Stage
 
 LEASE_S = 30.0  # a killed worker's jobs move again within this and one tick
 HEARTBEAT_S = 10.0  # a third of the lease: two beats may be lost
-REQUEST_ID_AGE_S = 24 * 3600.0  # beyond it nobody promises that Phota still knows a client_request_id
+# Beyond 24 h nobody promises that Phota still knows a client_request_id, and a call leaves some time after its claim:
+# behind inputs that are read first, or out of a process that stood still.
+REQUEST_ID_AGE_S = 23.75 * 3600.0
 _AT_ONCE_S = 60.0  # from the first call to Phota's acceptance, if that call was the accepted one
 
 _STATE_OF = {state.stage: state for state in JobState if state.stage}
@@ -35,7 +37,7 @@ class ClaimedJob:
     version: int
     attempt: int
     operation: str
-    params: dict[str, Any]
+    params: dict[str, Any] = field(repr=False)  # with the prompt
     custom_id: str | None
     output: str
     batch_slug: str | None
@@ -47,6 +49,7 @@ class ClaimedJob:
     result_urls: list[str] | None
     estimate_usd: Decimal
     source: dict[str, Any] | None = None
+    claimed_in: str = ""  # the transaction of the claim
 
     @property
     def is_collected_again(self) -> bool:
@@ -55,8 +58,15 @@ class ClaimedJob:
 
     def version_of(self, image: str) -> str | None:
         """Which version of that object the job is about; None for the newest, and for what has none."""
+        return self._known_of(image, "version_id")
+
+    def etag_of(self, image: str) -> str | None:
+        """Of the object as it was when the job was made; None where nobody looked, or where a version says it all."""
+        return None if self.version_of(image) else self._known_of(image, "etag")
+
+    def _known_of(self, image: str, name: str) -> str | None:
         source = self.source or {}
-        return source.get("version_id") if source.get("path") == image else None
+        return source.get(name) if source.get("path") == image else None
 
     @property
     def collecting_age_s(self) -> float:
@@ -130,7 +140,8 @@ _CLAIM = text(
            claimed.requested_at = now() AS is_first_request,
            extract(epoch FROM now() - claimed.requested_at)::float8 AS request_age_s,
            coalesce(extract(epoch FROM now() - claimed.accepted_at), 0)::float8 AS accepted_age_s,
-           claimed.poll_url, claimed.result_urls, claimed.estimate_usd, claimed.source
+           claimed.poll_url, claimed.result_urls, claimed.estimate_usd, claimed.source,
+           pg_current_xact_id()::text AS claimed_in
     FROM claimed LEFT JOIN batches AS batch ON batch.id = claimed.batch_id
     """
 )
@@ -147,15 +158,41 @@ _KEEP = text(
     UPDATE jobs SET due_at = now() + make_interval(secs => :lease)
     FROM unnest(CAST(:ids AS uuid[]), CAST(:versions AS int[])) AS mine (id, version)
     WHERE jobs.id = mine.id AND jobs.version = mine.version AND hold = 'held'
+    RETURNING jobs.id
     """
 )
 
 
-async def keep(connection: AsyncConnection, held: dict[uuid.UUID, int]) -> None:
-    """Heartbeat: prolong the lease of everything a process holds, in one statement."""
-    await connection.execute(
-        _KEEP, {"ids": list(held), "versions": [held[job_id] for job_id in held], "lease": LEASE_S}
-    )
+async def keep(connection: AsyncConnection, held: dict[uuid.UUID, int]) -> set[uuid.UUID]:
+    """Heartbeat: prolong the lease of everything a process holds, in one statement; the ids of what it still holds."""
+    versions = [held[job_id] for job_id in held]
+    rows = await connection.execute(_KEEP, {"ids": list(held), "versions": versions, "lease": LEASE_S})
+    return set(rows.scalars())
+
+
+# Of a transaction that a crash of the server has undone the id may be one that is still to be given.
+_OUTCOME = text(
+    """
+    SELECT CASE WHEN CAST(:id AS xid8) < pg_current_xact_id()
+                THEN pg_xact_status(CAST(:id AS xid8)) ELSE 'aborted' END
+    """
+)
+
+
+async def claim_again(
+    connection: AsyncConnection, stage: Stage, ids: Sequence[uuid.UUID], unsure: Sequence[ClaimedJob]
+) -> list[ClaimedJob] | None:
+    """After a claim of `unsure` whose COMMIT had no answer: what it took if it happened, else another claim.
+
+    None: it is still under way at the server.
+    """
+    outcome = await connection.scalar(_OUTCOME, {"id": unsure[0].claimed_in})
+    if outcome == "in progress":
+        return None
+    if outcome == "committed":
+        mine = await keep(connection, {job.id: job.version for job in unsure})
+        return [job for job in unsure if job.id in mine]
+    return await claim(connection, stage, ids)
 
 
 _MOVE = text(

@@ -9,12 +9,12 @@ from sqlalchemy import Connection, Row, text
 from models.admission import RESEND_S
 from models.base import quoted
 from models.endpoint_leases import PENDING_ENDPOINTS
-from models.states import WORKING_STATES, Stage
+from models.states import WORKING_STATES, JobState, Stage
 
 CHANNEL = "photabatch_due"  # NOTIFY: something became due
 LEADER_LOCK = 0x70686F7462  # advisory lock: one dispatcher works, the others wait for it
-MAX_CLAIMS = 3  # claims that end without a word before a job counts as poison
-_IMPATIENCE_S = 3.0  # a message this old in an empty queue is lost, not late
+MAX_CLAIMS = 5  # claims that end without a word, all but the first alone in a message, before a job counts as poison
+IMPATIENCE_S = 3.0  # a message this old in an empty queue is lost, not late
 
 _STAGE_OF = {state.value: state.stage for state in WORKING_STATES if state.stage}
 
@@ -67,10 +67,14 @@ def fail_poison(connection: Connection) -> None:
     connection.execute(_POISON, {"limit": MAX_CLAIMS})
 
 
+# A call that has failed is not due by itself: it has a budget (`worker/retry.py`).
+_IS_RETRY = f"state = '{JobState.SUBMITTING}' AND attempt > 0"
+
 _DUE = text(
     f"""
     UPDATE jobs SET hold = 'sent', due_at = now() + make_interval(secs => :resend)
     WHERE id = ANY (ARRAY(SELECT id FROM jobs WHERE state IN ({quoted(WORKING_STATES)}) AND due_at <= now()
+                 AND NOT ({_IS_RETRY})
                  ORDER BY due_at LIMIT :limit FOR UPDATE SKIP LOCKED))
     RETURNING id, state
     """
@@ -78,8 +82,39 @@ _DUE = text(
 
 
 def take_due(connection: Connection, *, limit: int) -> dict[Stage, list[uuid.UUID]]:
-    """Whatever is due, whoever held it: marked as sent, by stage."""
+    """Whatever is due, whoever held it, but for calls to be repeated: marked as sent, by stage."""
     return _by_stage(connection.execute(_DUE, {"resend": RESEND_S, "limit": limit}))
+
+
+_RETRIES = text(
+    f"""
+    UPDATE jobs SET hold = 'sent', due_at = now() + make_interval(secs => :resend)
+    WHERE id = ANY (ARRAY(SELECT id FROM jobs WHERE {_IS_RETRY} AND due_at <= now()
+                 ORDER BY priority, due_at LIMIT :limit FOR UPDATE SKIP LOCKED))
+    RETURNING id
+    """
+)
+
+
+def take_retries(connection: Connection, *, limit: int) -> list[uuid.UUID]:
+    """Calls that failed and are due to be repeated: marked as sent."""
+    return list(connection.execute(_RETRIES, {"resend": RESEND_S, "limit": limit}).scalars())
+
+
+_FORGIVE = text("UPDATE jobs SET attempt = greatest(attempt - 1, 1) WHERE id = ANY(:ids)")
+
+
+def forgive(connection: Connection, ids: Sequence[uuid.UUID]) -> None:
+    """Their next failure costs no attempt: they are probes of an upstream that is known to fail."""
+    connection.execute(_FORGIVE, {"ids": list(ids)})
+
+
+_SUSPECTS = text("SELECT id FROM jobs WHERE id = ANY(:ids) AND claims > 0")
+
+
+def suspects(connection: Connection, ids: Sequence[uuid.UUID]) -> set[uuid.UUID]:
+    """Those whose last claim ended without a word: one of them may have killed its worker, and the others with it."""
+    return set(connection.execute(_SUSPECTS, {"ids": list(ids)}).scalars()) if ids else set()
 
 
 _LOST = text(
@@ -93,10 +128,10 @@ _LOST = text(
 )
 
 
-def take_lost(connection: Connection, stage: Stage, *, limit: int) -> list[uuid.UUID]:
-    """What was sent a while ago, asked for when the stage's queue is empty: those messages are gone."""
+def take_lost(connection: Connection, stage: Stage, *, limit: int, since_s: float = IMPATIENCE_S) -> list[uuid.UUID]:
+    """What was sent so long ago, asked for when the stage's queue is empty, or flushed: those messages are gone."""
     state = next(state for state in WORKING_STATES if state.stage is stage)
-    rows = connection.execute(_LOST, {"resend": RESEND_S, "impatience": _IMPATIENCE_S, "state": state, "limit": limit})
+    rows = connection.execute(_LOST, {"resend": RESEND_S, "impatience": since_s, "state": state, "limit": limit})
     return _by_stage(rows).get(stage, [])
 
 
@@ -113,7 +148,8 @@ def unsend(connection: Connection, ids: Sequence[uuid.UUID]) -> None:
     connection.execute(_UNSENT, {"ids": list(ids)})
 
 
-_NEXT_JOB = f"SELECT min(due_at) AS due_at FROM jobs WHERE state IN ({quoted(WORKING_STATES)})"
+# Retries that wait for their budget would have the dispatcher look all the time.
+_NEXT_JOB = f"SELECT min(due_at) AS due_at FROM jobs WHERE state IN ({quoted(WORKING_STATES)}) AND NOT ({_IS_RETRY})"
 # An endpoint with a backlog is due when its lease, resend or pace allows.
 _NEXT_ENDPOINT = """
     SELECT min(greatest(pending.due_at, endpoint.due_at)) AS due_at

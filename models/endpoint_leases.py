@@ -6,7 +6,8 @@ commit to the caller.
 
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 
 from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -29,9 +30,10 @@ class HeldEndpoint:
     """What a round needs to know, as it is now. `secrets`: all that sign, the newest first."""
 
     url: str
-    secrets: tuple[str, ...]
+    secrets: tuple[str, ...] = field(repr=False)
     is_failing: bool
     is_disabled: bool
+    looked_at: datetime  # by the database's clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +129,7 @@ _KEEP = text(
       AND account.id = endpoint.account_id
     RETURNING endpoint.url, endpoint.failing_since IS NOT NULL AS is_failing,
               endpoint.disabled_at IS NOT NULL AS is_disabled,
-              coalesce(endpoint.secret, account.webhook_secret) AS secret,
+              coalesce(endpoint.secret, account.webhook_secret) AS secret, now() AS looked_at,
               CASE WHEN endpoint.secret IS NOT NULL
                    THEN CASE WHEN endpoint.old_secret_until > now() THEN endpoint.old_secret END
                    ELSE CASE WHEN account.old_webhook_secret_until > now() THEN account.old_webhook_secret END
@@ -143,7 +145,7 @@ async def keep_endpoint(connection: AsyncConnection, lease: EndpointLease) -> He
     if row is None:
         return None
     secrets = tuple(secret for secret in (row.secret, row.old_secret) if secret)
-    return HeldEndpoint(row.url, secrets, row.is_failing, row.is_disabled)
+    return HeldEndpoint(row.url, secrets, row.is_failing, row.is_disabled, row.looked_at)
 
 
 _RELEASE = text(

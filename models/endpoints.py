@@ -5,7 +5,7 @@ How deliveries move is in endpoint_leases.py and outbox.py.
 
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -104,7 +104,7 @@ class Put:
     """An endpoint as it is in force; it keeps the `secret` that it had."""
 
     id: uuid.UUID
-    secret: str
+    secret: str = field(repr=False)
     events: list[str]
     is_digest: bool
 

@@ -1,9 +1,16 @@
 """Engines, made by whoever boots a process; nothing connects at import."""
 
-from typing import Any
+from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, text
+import psycopg
+from psycopg.abc import PQGen
+from psycopg.errors import _WaitTimeout
+from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+LONGEST_ANSWER_S = 600.0  # for processes whose statements may be about all of a million jobs
+_WORKER_ANSWER_S = 30.0  # a worker's statements are about some hundred rows; after a lease their jobs are another's
+_INTERVAL_S = 0.1  # between two looks for signals while waiting; psycopg's own
 
 _CONNECT = {
     "connect_timeout": 5,
@@ -17,16 +24,65 @@ _CONNECT = {
 }
 _QUIET: dict[str, Any] = {"hide_parameters": True}  # or errors would log prompts, links and secrets
 
+T = TypeVar("T")
 
-def new_engine(url: str, *, connections: int = 5) -> Engine:
-    return create_engine(
+
+class _Connection(psycopg.Connection[Any]):
+    """Gives up an answer that does not come: a proxy that has lost its other side keeps the connection alive itself."""
+
+    answer_s: float | None = None
+
+    def wait(self, gen: PQGen[T], interval: float = _INTERVAL_S, timeout: float | None = None) -> T:
+        try:
+            return super().wait(gen, interval, self.answer_s if timeout is None else timeout)
+        except _WaitTimeout:
+            if timeout is None:
+                self.pgconn.finish()  # so that the pool drops it
+            raise
+
+
+class _AsyncConnection(psycopg.AsyncConnection[Any]):
+    """The same."""
+
+    answer_s: float | None = None
+
+    async def wait(self, gen: PQGen[T], interval: float = _INTERVAL_S, timeout: float | None = None) -> T:  # noqa: ASYNC109
+        try:
+            return await super().wait(gen, interval, self.answer_s if timeout is None else timeout)
+        except _WaitTimeout:
+            if timeout is None:
+                self.pgconn.finish()
+            raise
+
+
+def new_engine(url: str, *, connections: int = 5, answer_s: float | None = None) -> Engine:
+    """`answer_s`: a statement without an answer for so long raises OperationalError; None: it is waited for."""
+    engine = create_engine(
         url, pool_size=connections, max_overflow=5, pool_pre_ping=True, connect_args=_CONNECT, **_QUIET
     )
 
+    @event.listens_for(engine, "do_connect")
+    def connect(_dialect: Any, _record: Any, args: Any, options: Any) -> _Connection:
+        connection = _Connection.connect(*args, **options)
+        connection.answer_s = answer_s
+        return connection
 
-def new_async_engine(url: str, *, connections: int) -> AsyncEngine:
+    return engine
+
+
+def new_async_engine(
+    url: str, *, connections: int, name: str = "photabatch", answer_s: float = _WORKER_ANSWER_S
+) -> AsyncEngine:
+    """`name`: of its sessions, as Postgres lists them. `answer_s`: as above."""
+
+    async def connect(*args: Any, **options: Any) -> _AsyncConnection:
+        connection = await _AsyncConnection.connect(*args, **options)
+        connection.answer_s = answer_s
+        return connection
+
+    options = {**_CONNECT, "application_name": name, "async_creator_fn": connect}
     return create_async_engine(
-        url, pool_size=connections, max_overflow=0, pool_timeout=30, pool_pre_ping=True, connect_args=_CONNECT, **_QUIET
+        url, pool_size=connections, max_overflow=0, pool_timeout=30, pool_pre_ping=True, connect_args=options, **_QUIET
     )
 
 

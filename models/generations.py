@@ -12,6 +12,8 @@ from enum import StrEnum
 from sqlalchemy import Connection, bindparam, text
 from sqlalchemy.dialects.postgresql import JSONB
 
+from models.job import IS_BUSY, IS_UNCLEAR
+
 _BITE = 5_000  # rows in one statement
 _A_SECOND = 50.0  # so many of a bite are asked for or sent again in a second: admission does not hold them back
 
@@ -22,7 +24,7 @@ class Fate(StrEnum):
     FRESH = "fresh"  # a new call: nothing was charged, or the user pays again; none if it was done meanwhile
     COLLECT = "collect"  # paid or perhaps paid, and Phota knows it: asked for and stored again
     RESEND = "resend"  # perhaps charged: the same `client_request_id` again is free while Phota remembers it
-    STUCK = "stuck"  # perhaps charged, and too old for that: none
+    STUCK = "stuck"  # perhaps charged, and too old for that, or its like is under way: none
     REFUSED = "refused"  # never was a job, only the trace of one (`producer.submission.insert_rejected`): none
 
 
@@ -30,6 +32,10 @@ _WAS_COLLECTED = "client_request_id <> replace(id::text, '-', '')"  # it went on
 # By another batch, or by another job of this one: admission skips it then, whatever became of its own call.
 _IS_DONE = """EXISTS (SELECT FROM jobs AS other WHERE other.content_key = jobs.content_key AND other.state = 'succeeded'
                       AND (NOT jobs.is_redo OR other.batch_id = jobs.batch_id))"""
+# Sent again it may be a second charge: nobody knows whether its own call arrived. Of two in one batch the first goes.
+_MAY_COME = f"""(EXISTS (SELECT FROM jobs AS other WHERE content_key = jobs.content_key AND {IS_BUSY})
+                 OR EXISTS (SELECT FROM jobs AS other WHERE content_key = jobs.content_key AND {IS_UNCLEAR}
+                            AND coalesce(batch_id = jobs.batch_id AND id < jobs.id, false)))"""
 # Whatever is free is tried before anything is paid again. By how rows end: `cost_usd` is set wherever a charge cannot
 # be ruled out, `poll_url` once Phota has accepted.
 _FATE = f"""
@@ -38,7 +44,7 @@ _FATE = f"""
          WHEN requested_at IS NULL OR cost_usd IS NULL THEN '{Fate.FRESH}'
          WHEN :pay_again AND {_WAS_COLLECTED} THEN '{Fate.FRESH}'
          WHEN poll_url IS NOT NULL THEN '{Fate.COLLECT}'
-         WHEN requested_at > now() - make_interval(secs => :known_for) THEN '{Fate.RESEND}'
+         WHEN requested_at > now() - make_interval(secs => :known_for) AND NOT {_MAY_COME} THEN '{Fate.RESEND}'
          WHEN :pay_again THEN '{Fate.FRESH}'
          ELSE '{Fate.STUCK}' END
 """
@@ -112,10 +118,11 @@ def supersede(
 _INSERT = text(
     f"""
     INSERT INTO jobs (id, account_id, batch_id, custom_id, idempotency_key, operation, params, output, source,
-                      content_key, is_redo, admitted_at, priority, webhook_url, metadata, estimate_usd, generation,
-                      retry_of, state, client_request_id, requested_at, accepted_at, remote_job_id, poll_url, due_at)
+                      content_key, is_redo, is_paid_again, admitted_at, priority, webhook_url, metadata, estimate_usd,
+                      generation, retry_of, state, client_request_id, requested_at, accepted_at, remote_job_id,
+                      poll_url, due_at)
     SELECT next.id, old.account_id, old.batch_id, old.custom_id, next.idempotency_key, old.operation, old.params,
-           old.output, old.source, old.content_key, old.is_redo,
+           old.output, old.source, old.content_key, old.is_redo, :pay_again AND next.fate = '{Fate.FRESH}',
            CASE WHEN next.fate <> '{Fate.FRESH}' THEN old.admitted_at END,
            old.priority, old.webhook_url, old.metadata, old.estimate_usd, old.generation + 1,
            old.id, CASE next.fate WHEN '{Fate.FRESH}' THEN 'queued' WHEN '{Fate.COLLECT}' THEN 'running'
@@ -133,13 +140,15 @@ _INSERT = text(
 ).bindparams(bindparam("generations", type_=JSONB))
 
 
-def insert_generations(connection: Connection, generations: Sequence[tuple[uuid.UUID, Superseded]]) -> None:
-    """The next generation of each, under the new id beside it."""
+def insert_generations(
+    connection: Connection, generations: Sequence[tuple[uuid.UUID, Superseded]], *, pay_again: bool = False
+) -> None:
+    """The next generation of each, under the new id beside it. `pay_again`: as the choice said that put them aside."""
     rows = [
         {"id": str(new_id), "old_id": str(old.id), "fate": old.fate, "idempotency_key": old.idempotency_key}
         for new_id, old in generations
     ]
-    connection.execute(_INSERT, {"generations": rows})
+    connection.execute(_INSERT, {"generations": rows, "pay_again": pay_again})
 
 
 _REOPEN = text(

@@ -17,9 +17,11 @@ class UpstreamState:
     in_flight_limit: float = 8.0
     is_slow_start: bool = True
     since_decrease_s: float | None = None
+    refused_limit: float | None = None
     closed_for_s: float = 0.0  # not positive: no longer
     closed_reason: str | None = None
     latency_s: dict[str, float] = field(default_factory=dict)
+    told_at: float = 0.0  # Unix time, seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +61,10 @@ async def report(connection: AsyncConnection, seen: Report) -> None:
 
 _READ = text(
     """
-    SELECT in_flight_limit, is_slow_start,
+    SELECT in_flight_limit, is_slow_start, refused_limit,
            extract(epoch FROM now() - decreased_at)::float8 AS since_decrease_s,
-           coalesce(extract(epoch FROM closed_until - now()), 0)::float8 AS closed_for_s, closed_reason, latency_s
+           coalesce(extract(epoch FROM closed_until - now()), 0)::float8 AS closed_for_s, closed_reason, latency_s,
+           extract(epoch FROM clock_timestamp())::float8 AS told_at
     FROM upstreams WHERE name = :name
     """
 )
@@ -88,7 +91,7 @@ def consume_reports(connection: Connection) -> Sequence[Report]:
 _WRITE = text(
     """
     UPDATE upstreams SET in_flight_limit = :in_flight_limit, is_slow_start = :is_slow_start,
-           decreased_at = now() - make_interval(secs => :since_decrease_s),
+           decreased_at = now() - make_interval(secs => :since_decrease_s), refused_limit = :refused_limit,
            closed_until = CASE WHEN :closed_for_s > 0 THEN now() + make_interval(secs => :closed_for_s) END,
            closed_reason = :closed_reason, latency_s = :latency_s
     WHERE name = :name
@@ -104,6 +107,7 @@ def write_upstream(connection: Connection, state: UpstreamState) -> None:
             "in_flight_limit": state.in_flight_limit,
             "is_slow_start": state.is_slow_start,
             "since_decrease_s": state.since_decrease_s,
+            "refused_limit": state.refused_limit,
             "closed_for_s": state.closed_for_s,
             "closed_reason": state.closed_reason,
             "latency_s": state.latency_s,

@@ -22,6 +22,13 @@ from models.base import Base, new_id, one_of, quoted
 from models.states import FINAL_STATES, WORKING_STATES, Hold, JobState, Priority
 
 _IS_FINAL = f"(state IN ({quoted(FINAL_STATES)}))"
+_IS_USED = f"state IN ({quoted((*WORKING_STATES, JobState.SUCCEEDED))})"
+# Both of a row, to look up by `content_key`. So written, only the index made for it fits: a plan that was made while
+# few jobs were under way, or had failed, would walk through all of those.
+IS_BUSY = f"{_IS_USED} AND state <> 'succeeded'"
+"""It is being done."""
+IS_UNCLEAR = "state = 'failed' AND cost_usd IS NOT NULL AND num_nulls(superseded_at) = 1"
+"""It failed, a charge cannot be ruled out, and nobody has decided yet what is to become of it."""
 
 
 class Job(Base):
@@ -61,10 +68,9 @@ class Job(Base):
             "ix_jobs_content",
             "content_key",
             "state",
-            postgresql_where=text(
-                "state IN ('submitting', 'running', 'storing', 'succeeded') AND content_key IS NOT NULL"
-            ),
+            postgresql_where=text(f"{_IS_USED} AND content_key IS NOT NULL"),
         ),
+        Index("ix_jobs_unclear", "content_key", postgresql_where=text(f"{IS_UNCLEAR} AND content_key IS NOT NULL")),
         Index("ix_jobs_same_as", "same_as", postgresql_where=text("same_as IS NOT NULL")),
     )
 
@@ -82,6 +88,8 @@ class Job(Base):
     # what is done, to which bytes, in one SHA-256 (producer/content.py); null: never taken for done before
     content_key: Mapped[str | None]
     is_redo: Mapped[bool] = mapped_column(server_default=text("false"))  # done anew, whatever other batches did
+    # by a retry whose user said so: called even where the same may have been charged before
+    is_paid_again: Mapped[bool] = mapped_column(server_default=text("false"))
     same_as: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("jobs.id"))  # whose outputs a skipped job has
     priority: Mapped[int] = mapped_column(SmallInteger, default=Priority.NORMAL)
     webhook_url: Mapped[str | None]

@@ -75,10 +75,15 @@ class JobView:
             "same_as": _text(self.same_as),
             "error": self._error(),
             "outputs": self.outputs,
+            "missing_outputs": self._missing(),
             "created_at": written(self.created_at),
             "finished_at": written(self.finished_at),
         }
         return job if self.attempts is None else job | {"attempts": [_attempt(each) for each in self.attempts]}
+
+    def _missing(self) -> int:
+        """Pictures that were ordered and that Phota's answer did not have."""
+        return max(0, self.params.get("num_output_images", 1) - len(self.outputs)) if self.state.is_good else 0
 
     def _error(self) -> dict[str, str] | None:
         if self.error_code is None:

@@ -8,11 +8,13 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
+from models.base import quoted
 from models.moments import written
 from models.results import OUTPUTS_OF_JOB, JobResult
 from models.states import JobState
 
 _PAGE = 500
+_GOOD = quoted(tuple(state for state in JobState if state.is_good))
 
 # The last request id is picked from an aggregate: with ORDER BY id LIMIT 1 the planner may choose to walk the whole
 # history backwards by its primary key.
@@ -21,7 +23,9 @@ _JOBS = text(
     SELECT job.id, job.custom_id, job.operation, job.generation, job.state, job.source,
            coalesce(job.params->>'image', job.params->>'input_image', job.params->'images'->>0) AS image,
            job.cost_usd, job.estimate_usd, job.known_subjects, job.error_code, job.error_message, job.same_as,
-           attempt.request_id, job.created_at, job.finished_at, {OUTPUTS_OF_JOB} AS outputs
+           attempt.request_id, job.created_at, job.finished_at, {OUTPUTS_OF_JOB} AS outputs,
+           CASE WHEN job.state IN ({_GOOD}) THEN coalesce((job.params->>'num_output_images')::int, 1)
+                ELSE 0 END AS ordered
     FROM jobs AS job CROSS JOIN LATERAL (
         SELECT (array_agg(request_id ORDER BY id DESC))[1] AS request_id
         FROM attempts WHERE attempts.job_id = job.id AND request_id IS NOT NULL
@@ -37,8 +41,8 @@ class JobReport:
     """A job that counts for its batch, finished or not. Money in USD.
 
     `image`: the address of the first picture it works on; `source` where uploaded bytes came from. `outputs`: the
-    objects of `models.output.Output`, of a skipped job those of `same_as`. `request_id`: Phota's, of the last attempt
-    that has one.
+    objects of `models.output.Output`, of a skipped job those of `same_as`. `ordered`: how many a job that is done
+    should have. `request_id`: Phota's, of the last attempt that has one.
     """
 
     id: uuid.UUID
@@ -58,6 +62,7 @@ class JobReport:
     created_at: datetime
     finished_at: datetime | None
     outputs: list[dict[str, Any]]
+    ordered: int = 0
 
     def as_json(self) -> dict[str, Any]:
         """A report line of the contract; its names are the header of the CSV."""
@@ -81,6 +86,7 @@ class JobReport:
             "request_id": self.request_id,
             "created_at": written(self.created_at),
             "finished_at": written(self.finished_at),
+            "missing_outputs": max(0, self.ordered - len(self.outputs)),
         }
 
     def _cost_usd(self) -> float | None:

@@ -14,7 +14,8 @@ from sqlalchemy import Connection, text
 
 from models.admission import RESEND_S
 from models.base import new_id
-from models.dispatch import MAX_CLAIMS
+
+MAX_CLAIMS = 3  # that end without a word before a run is given up
 
 _GOOD = "progress.succeeded + progress.skipped"
 _BAD = "progress.failed + progress.rejected + progress.expired"

@@ -58,7 +58,14 @@ _STAGES = {
 
 _MOVES = {
     JobState.QUEUED: frozenset(
-        {JobState.SUBMITTING, JobState.REJECTED, JobState.CANCELLED, JobState.EXPIRED, JobState.SKIPPED}
+        {
+            JobState.SUBMITTING,
+            JobState.FAILED,  # the same may have been charged before: a person decides
+            JobState.REJECTED,
+            JobState.CANCELLED,
+            JobState.EXPIRED,
+            JobState.SKIPPED,
+        }
     ),
     JobState.SUBMITTING: frozenset(
         {

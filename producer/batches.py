@@ -212,8 +212,9 @@ class Retried:
     """Numbers of jobs. `left` and `refused` by error code.
 
     `retried`: called anew. `collected_again`: paid or perhaps paid, asked for with their old `client_request_id`, so
-    that nothing more is charged. `left`: perhaps paid, and too old to ask for; only `pay_again` calls them anew.
-    `refused`: never queued, only recorded as refused; they have to be corrected and submitted.
+    that nothing more is charged. `left`: perhaps paid, and too old to ask for, or the same is being done just now: only
+    `pay_again` calls them anew. `refused`: never queued, only recorded as refused; they have to be corrected and
+    submitted.
     """
 
     retried: int
@@ -253,7 +254,8 @@ def _superseded(connection: Connection, batch_id: uuid.UUID, choice: Choice) -> 
     """A bite at a time, each with its next generations in the table."""
     after = _NO_ID
     while bite := generations.supersede(connection, batch_id, choice, after=after):
-        generations.insert_generations(connection, [(new_id(), old) for old in bite])
+        renewed = [(new_id(), old) for old in bite]
+        generations.insert_generations(connection, renewed, pay_again=choice.pay_again)
         after = max(old.id for old in bite)
         yield bite
 

@@ -12,6 +12,7 @@ from celery import shared_task
 from celery.exceptions import Reject
 from sqlalchemy.exc import OperationalError
 
+from clients.failpoints import pass_point
 from clients.phota_requests import InvalidRequest, Operation, Problem
 from producer.batches import join_batch
 from producer.database import default_engine
@@ -38,7 +39,8 @@ def take(task: Any, operation: Operation, fields: dict[str, Any]) -> None:
         time.sleep(_AWAY_S)
         raise Reject(error, requeue=True) from error
     except InvalidRequest as error:
-        log.warning("job rejected: %s", error)
+        # not the messages, which may quote what was sent
+        log.warning("job rejected: %s", ", ".join(f"{each.param} {each.code}" for each in error.problems))
         _reject(job, batch, error.problems[0])
     except Exception:
         log.exception("job rejected: not understood")
@@ -51,6 +53,7 @@ def _insert(job: dict[str, Any], batch_name: object) -> None:
         raise InvalidRequest([Problem("batch", "invalid_value", "batch: must be a name of 1 to 512 characters")])
     with default_engine().begin() as connection:
         insert(connection, [checked], batch=join_batch(connection, str(batch_name)) if batch_name else None)
+    pass_point("after_intake", get_settings().failpoint)
 
 
 def _reject(job: dict[str, Any], batch_name: object, problem: Problem) -> None:

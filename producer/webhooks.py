@@ -4,11 +4,12 @@ import base64
 import secrets
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from sqlalchemy import Connection
 
+from clients.redaction import without_secrets
 from models import deliveries, endpoints
 from models.dispatch import notify
 from models.endpoints import EndpointView
@@ -35,7 +36,7 @@ class Registered:
     """`secret` only if it is new; one that the endpoint had before stays and is not shown again."""
 
     id: uuid.UUID
-    secret: str | None
+    secret: str | None = field(repr=False)
     events: tuple[str, ...]
     is_digest: bool
 
@@ -62,7 +63,7 @@ def register(
     """
     reason = webhook_url_fault(url, allowed_hosts=allowed_hosts)
     if reason is not None:
-        raise InvalidEndpoint(f"{url}: {reason}")
+        raise InvalidEndpoint(f"{without_secrets(url)}: {reason}")
     unknown = [event for event in events or () if event not in EVENTS]
     if unknown or events == []:
         raise InvalidEndpoint(f"{', '.join(unknown) or 'no event'}: events are {', '.join(EVENTS)}")

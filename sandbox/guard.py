@@ -68,7 +68,7 @@ class Guard:
     def _start(self) -> None:
         read_end, self._pipe = os.pipe()
         _only_ours.add(self._pipe)
-        self._process = subprocess.Popen(
+        self._process = subprocess.Popen(  # noqa: S603  this interpreter, a file of ours
             [sys.executable, "-I", "-S", reaper.__file__, str(self._stack_file)],
             stdin=read_end,
             stdout=subprocess.DEVNULL,

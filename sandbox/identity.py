@@ -24,7 +24,7 @@ class Identity:
     def run(self, argv: Sequence[str | Path], *, log: IO[str] | int = subprocess.DEVNULL) -> bool:
         """Run to the end, both outputs into `log`; False if it failed or could not be started."""
         try:
-            done = subprocess.run(
+            done = subprocess.run(  # noqa: S603  programs of our wheels, no shell
                 [*self.prefix, *argv],
                 check=False,
                 stdin=subprocess.DEVNULL,

@@ -41,7 +41,12 @@ class Postgres:
             self._create(identity, server.with_name("initdb"))
         identity.own(self._data)
         self._port = self._ports.take(self.name, preferred=PREFERRED_PORT)
-        settings = ("listen_addresses=127.0.0.1", "unix_socket_directories=", f"max_connections={MAX_CONNECTIONS}")
+        settings = (
+            "listen_addresses=127.0.0.1",
+            "unix_socket_directories=",
+            f"max_connections={MAX_CONNECTIONS}",
+            "log_error_verbosity=terse",  # its DETAIL quotes rows: prompts, links, addresses with tokens
+        )
         options = [part for setting in settings + (() if self._durable else _UNSAFE) for part in ("-c", setting)]
         return Command(
             argv=(*identity.prefix, str(server), "-D", str(self._data), "-p", str(self._port), *options),

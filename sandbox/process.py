@@ -112,7 +112,7 @@ class Child:
         self._remove_litter()
         with self.log.open("ab") as sink:
             self._log_start = sink.tell()
-            self._process = subprocess.Popen(
+            self._process = subprocess.Popen(  # noqa: S603  lists of our own; the shell gets them as "$@"
                 [*_GATE, self.name, *self._command.argv],
                 stdin=subprocess.PIPE,
                 stdout=sink,
@@ -129,7 +129,7 @@ class Child:
         self._open_gate()
 
     def _open_gate(self) -> None:
-        assert self._process.stdin is not None  # noqa: S101
+        assert self._process.stdin is not None, "asked for above"  # noqa: S101
         with contextlib.suppress(BrokenPipeError), self._process.stdin as gate:
             gate.write(b"\n")
 

@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import Iterable
@@ -63,9 +64,16 @@ def end(watched: list[Watched]) -> None:
 
 
 def remove(paths: Iterable[str]) -> None:
-    for path in paths:
+    """Files, and sockets on which nobody listens: another stack may have taken the ports that their names tell."""
+    for path in map(Path, paths):
         with contextlib.suppress(OSError):
-            Path(path).unlink(missing_ok=True)
+            if not (path.is_socket() and _is_answered(path)):
+                path.unlink(missing_ok=True)
+
+
+def _is_answered(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(str(path)) == 0
 
 
 def main() -> None:

@@ -104,7 +104,7 @@ class Seaweed:
     def _sockets(self) -> tuple[Path, ...]:
         """weed leaves some of them behind, in a place that no option changes."""
         grpc = {part: port + GRPC_OFFSET for part, port in self._port.items()}
-        return tuple(Path(f"/tmp/seaweedfs-{part}-grpc-{port}.sock") for part, port in grpc.items())  # noqa: S108
+        return tuple(Path(f"/tmp/seaweedfs-{part}-grpc-{port}.sock") for part, port in grpc.items())  # noqa: S108  weed's
 
     @cached_property
     def _client(self) -> "S3Client":

@@ -9,9 +9,10 @@ from itertools import groupby
 
 from sqlalchemy import Connection, text
 
-from models import admission
-from models.admission import Admission, Fate, Lane
+from models import admission, dispatch
+from models.admission import Admission, Fate
 from models.health import consume_reports, read_upstream, write_upstream
+from models.lanes import Lane, in_flight_by_lane, waiting_lanes
 from models.outlook import likely_s
 from models.states import Priority
 from settings import Settings
@@ -30,7 +31,7 @@ def admit(connection: Connection, settings: Settings, *, now: datetime | None = 
     """
     now = now or connection.execute(text("SELECT now()")).scalar_one()
     admission.expire(connection, now)
-    by_lane = admission.in_flight_by_lane(connection)
+    by_lane = in_flight_by_lane(connection)
     in_flight = sum(by_lane.values())
     before = read_upstream(connection)
     state = limits.step(before, consume_reports(connection), in_flight=in_flight, ceiling=settings.concurrency_max)
@@ -38,7 +39,7 @@ def admit(connection: Connection, settings: Settings, *, now: datetime | None = 
     slots = limits.free_slots(state, in_flight=in_flight, fixed=fixed)
     if admission.count_unstored(connection) > _UNSTORED * max(in_flight, 32):
         slots = 0  # what is paid for piles up before S3: pay for no more
-    lanes = admission.waiting_lanes(connection, by_lane)
+    lanes = waiting_lanes(connection, by_lane)
     if over := [lane for lane in lanes if lane.is_over]:
         admission.cancel_left(connection, over)
     roomy = [replace(lane, room_s=room_s(lane, now)) for lane in lanes if not lane.is_over]
@@ -50,6 +51,21 @@ def admit(connection: Connection, settings: Settings, *, now: datetime | None = 
     if state != before:
         write_upstream(connection, state)
     return admitted
+
+
+def admit_retries(connection: Connection, *, limit: int) -> list[uuid.UUID]:
+    """Calls to be repeated, `limit` at most: none while the gate is closed, one as a probe where it is due for it.
+
+    A probe costs no attempt: an outage would use up those of the few jobs that are left of a batch.
+    """
+    state = read_upstream(connection)
+    if state.closed_for_s > 0:
+        return []
+    retries = dispatch.take_retries(connection, limit=1 if state.closed_reason else limit)
+    if retries and state.closed_reason:
+        dispatch.forgive(connection, retries)
+        write_upstream(connection, limits.probing(state))
+    return retries
 
 
 def _fill(

@@ -9,16 +9,16 @@ from datetime import UTC, datetime
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from clients.failpoints import pass_point
 from clients.phota import PhotaError
-from models.claims import AttemptRecord, ClaimedJob, Move, claim
+from models.claims import AttemptRecord, ClaimedJob, Move, claim, claim_again
 from models.states import Hold, JobState, Stage
-from worker.failpoints import pass_point
 from worker.kit import Kit
 from worker.leases import Leases
 from worker.moves import hand_back
 from worker.outcomes import after_error
 from worker.poll import poll
-from worker.recorder import Recorder
+from worker.recorder import DATABASE_AWAY, Recorder
 from worker.store import store
 from worker.submit import submit
 
@@ -40,11 +40,30 @@ class Chunks:
 
     async def work(self, stage: Stage, ids: Sequence[uuid.UUID]) -> None:
         """All jobs of the chunk concurrently; returns when each has moved on or was handed back."""
-        async with self._engine.begin() as connection:
-            jobs = await claim(connection, stage, ids)
+        jobs = await self._claim(stage, ids)
+        pass_point("after_claim", self._kit.failpoint)
         for job in jobs:
             self._leases.take(job)
         await asyncio.gather(*(self._carry(job) for job in jobs))
+
+    async def _claim(self, stage: Stage, ids: Sequence[uuid.UUID]) -> list[ClaimedJob]:
+        """A database that is away is waited for: with the message gone its ids would rest until they are sent again."""
+        jobs: list[ClaimedJob] | None = None
+        unsure: list[ClaimedJob] = []  # taken by a claim whose COMMIT had no answer
+        pause_s = 0.1
+        while True:
+            try:
+                async with self._engine.begin() as connection:
+                    jobs = await (
+                        claim_again(connection, stage, ids, unsure) if unsure else claim(connection, stage, ids)
+                    )
+                    unsure = jobs or unsure
+                if jobs is not None:
+                    return jobs
+            except DATABASE_AWAY as error:
+                log.warning("database away, %d ids wait to be claimed: %s", len(ids), type(error).__name__)
+            await asyncio.sleep(pause_s)
+            pause_s = min(2.0, pause_s * 2)
 
     async def _carry(self, job: ClaimedJob) -> None:
         """Through as many stages as the lease carries it."""
@@ -57,8 +76,11 @@ class Chunks:
                 finally:  # also when the process stops: what is being written decides where the job stands
                     if await took and move.hold is Hold.HELD:
                         job = replace(job, state=move.state, attempt=move.attempt, result_urls=move.result_urls)
+                if not took.result():
+                    log.warning("job %s: its row has moved on without this worker, nothing written", job.id)
                 if not is_mine:
                     break
+                pass_point("between_stages", self._kit.failpoint)
             pass_point("after_commit", self._kit.failpoint)
         except asyncio.CancelledError:
             await self._recorder.write(hand_back(job))

@@ -9,21 +9,26 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import Any
 
+import psycopg
 from celery import Celery
 from kombu.exceptions import ChannelError
 from kombu.exceptions import OperationalError as BrokerError
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
+from clients.failpoints import pass_point
 from models import dispatch, endpoint_leases, settle
-from models.dispatch import CHANNEL
+from models.dispatch import CHANNEL, IMPATIENCE_S
 from models.idempotency import forget_answers
 from models.money import fold_spending
 from models.states import Stage
 from settings import Settings
-from worker.admit import admit
+from worker.admit import admit, admit_retries
 from worker.app import TASKS
+from worker.forgetting import Note
 from worker.listings import Listings
+from worker.liveness import Ticks
+from worker.retry import RetryBudget
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +40,7 @@ _MOST = 2_000  # ids of one tick and stage
 _CHEAP_S = 0.02  # a look at endpoints that took longer is not repeated at once,
 _SHARE = 10  # but after so many times as long: a tenth of the dispatcher's time at most
 _CROWD = 1_000  # messages of 1 KB: while no worker takes them, what is sent again every minute must not fill the broker
-_LOST_S = 2.0  # between two looks for lost messages
+_LOST_S = 1.0  # between two looks for lost messages
 
 
 class Dispatcher:
@@ -50,6 +55,10 @@ class Dispatcher:
         driver_errors: Any = app.connection_for_write().connection_errors
         self._broker_errors: tuple[type[Exception], ...] = (BrokerError, OSError, *driver_errors)
         self._listings = Listings(app, self._broker_errors, self._is_crowded)
+        self._ticks = Ticks(app, silence_s=settings.silence_s)
+        self._note = Note(app, self._broker_errors)
+        self._budget = RetryBudget()
+        self._budgeted_at = time.monotonic()
         self._looked_for_lost_at = 0.0
         self._settled_at = 0.0
         self._endpoints_at = 0.0  # not looked for before
@@ -67,8 +76,8 @@ class Dispatcher:
                 with self._engine.connect() as connection:
                     self._wait_to_lead(connection)
                     self._lead(connection)
-            except DBAPIError as error:
-                log.warning("database away, trying again: %s", type(error.orig).__name__)
+            except (DBAPIError, psycopg.OperationalError) as error:  # psycopg's own: cut while it listens
+                log.warning("database away, trying again: %s", type(getattr(error, "orig", error)).__name__)
                 self._engine.dispose()
                 time.sleep(random.uniform(0.2, 1.0))  # noqa: S311  jitter, not a secret
 
@@ -86,6 +95,8 @@ class Dispatcher:
         if self._is_stopping:
             return
         log.info("leading")
+        self._budget, self._budgeted_at = RetryBudget(), time.monotonic()
+        self._note = Note(self._app, self._broker_errors)  # another leader has left others meanwhile
         connection.execute(text(f"LISTEN {CHANNEL}"))
         connection.commit()
         while not self._is_stopping:
@@ -99,14 +110,35 @@ class Dispatcher:
         with connection.begin():
             dispatch.fail_poison(connection)
             due = dispatch.take_due(connection, limit=_MOST)
-            due.setdefault(Stage.SUBMIT, []).extend(admit(connection, self._settings))
+            admitted = admit(connection, self._settings)
+            due.setdefault(Stage.SUBMIT, []).extend(admitted + self._admit_retries(connection, calls=len(admitted)))
+            suspects = dispatch.suspects(connection, [job_id for ids in due.values() for job_id in ids])
+            self._pass("in_tick", is_busy=any(due.values()))
+        self._pass("after_due", is_busy=any(due.values()))
         for stage in (Stage.STORE, Stage.POLL, Stage.SUBMIT):  # what is paid for first
-            self._send(connection, stage, due.get(stage, []))
+            ids = due.get(stage, [])
+            self._send(connection, stage, [job_id for job_id in ids if job_id not in suspects])
+            self._send(connection, stage, [job_id for job_id in ids if job_id in suspects], size=1)
+        self._pass("after_send", is_busy=any(due.values()))
         self._send_lost(connection)
         self._settle(connection)
         self._listings.send(connection)
+        self._ticks.send(connection)
         endpoints = self._send_endpoints(connection)  # with what has just been settled
         return sum(map(len, due.values())) + endpoints
+
+    def _pass(self, point: str, *, is_busy: bool = True) -> None:
+        if is_busy:
+            pass_point(point, self._settings.failpoint)
+
+    def _admit_retries(self, connection: Connection, *, calls: int) -> list[uuid.UUID]:
+        """`calls`: first ones, of this tick. What the budget does not cover stays due, and is asked for at the next."""
+        now = time.monotonic()
+        self._budget = self._budget.earn(calls=calls, elapsed_s=now - self._budgeted_at)
+        self._budgeted_at = now
+        retries = admit_retries(connection, limit=self._budget.affordable)
+        self._budget = self._budget.spend(len(retries))
+        return retries
 
     def _settle(self, connection: Connection) -> None:
         with connection.begin():
@@ -120,14 +152,19 @@ class Dispatcher:
                 settle.start(connection, changed)
                 settle.pause_failing(connection, changed)
                 settle.settle(connection, changed)
+                self._pass("in_settle")
 
-    def _send(self, connection: Connection, stage: Stage, ids: Sequence[uuid.UUID]) -> None:
-        """Chunks of ids to the stage's queue, after the commit. What the broker does not take is due again soon."""
-        size = self._settings.chunk
+    def _send(self, connection: Connection, stage: Stage, ids: Sequence[uuid.UUID], *, size: int | None = None) -> None:
+        """Chunks of ids to the stage's queue, after the commit. What the broker does not take is due again soon.
+
+        `size`: most ids of a message. Suspects go alone, or what they kill their worker with would be held against all.
+        """
+        size = size or self._settings.chunk
         for start in range(0, len(ids), size):
             chunk = ids[start : start + size]
             try:
                 TASKS[stage].apply_async(([str(job_id) for job_id in chunk],), queue=stage.value)
+                self._pass("in_send")
             except self._broker_errors as error:
                 log.warning("broker away, %d messages wait: %s", len(ids) - start, type(error).__name__)
                 unsend = endpoint_leases.unsend_endpoints if stage is Stage.NOTIFY else dispatch.unsend
@@ -136,13 +173,15 @@ class Dispatcher:
                 return
 
     def _send_lost(self, connection: Connection) -> None:
-        """After a flush of the broker nobody waits for the resend timer: an empty queue with ids sent is a loss."""
+        """After a flush of the broker nobody waits for the resend timer; an empty queue with ids sent is a loss too."""
         if time.monotonic() - self._looked_for_lost_at < _LOST_S:
             return
         self._looked_for_lost_at = time.monotonic()
+        since_s = 0.0 if self._note.is_gone() else IMPATIENCE_S
         for stage in (Stage.SUBMIT, Stage.POLL, Stage.STORE):
+            is_lost = since_s == 0.0 or self._is_empty(stage)
             with connection.begin():
-                lost = dispatch.take_lost(connection, stage, limit=_MOST) if self._is_empty(stage) else []
+                lost = dispatch.take_lost(connection, stage, limit=_MOST, since_s=since_s) if is_lost else []
             self._send(connection, stage, lost)
 
     def _send_endpoints(self, connection: Connection) -> int:
@@ -152,6 +191,7 @@ class Dispatcher:
             return 0
         with connection.begin():
             due = endpoint_leases.take_due_endpoints(connection, limit=_MOST)
+        self._pass("after_endpoints_due", is_busy=bool(due.fresh or due.again))
         took_s = time.monotonic() - started
         self._are_endpoints_few = took_s < _CHEAP_S
         self._endpoints_at = 0.0 if self._are_endpoints_few else started + took_s * _SHARE

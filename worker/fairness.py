@@ -3,7 +3,7 @@
 import heapq
 from collections.abc import Sequence
 
-from models.admission import Lane
+from models.lanes import Lane
 
 
 def share(lanes: Sequence[Lane], slots: int) -> list[tuple[Lane, int]]:

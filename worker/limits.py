@@ -1,7 +1,9 @@
 """How much the upstream bears: a pure controller. The leading dispatcher feeds it what workers report.
 
-Slow start until the first refusal, then additive increase while calls are clean and the limit is what binds, and
-multiplicative decrease at most once a window (as TCP does; Chiu and Jain 1989 show that it converges and is fair).
+Slow start until the first refusal. A refusal lowers the limit by the calls refused, by 5 to 30 % in a window, and is
+remembered: the limit is back at 95 % of where it was refused within a round, stays there for a minute, and then looks
+for more, one a round (as CUBIC does for TCP). Additive increase from 70 % at once, as Reno has it, left a quarter of
+what a limit of 24 allows unused.
 The gate: `Retry-After` closes it for that long; no credit or a refused key closes it until a probe gets through.
 """
 
@@ -12,8 +14,10 @@ from models.health import Report, UpstreamState
 from worker.retry import PollPace
 
 FLOOR = 1.0
-DECREASE = 0.7
-WINDOW_S = 10.0  # one decrease covers what was in flight when it was decided
+MOST_DECREASE = 0.7  # in a window, however many calls are refused: a storm says little of what is borne after it
+SAFE = 0.95  # of the limit at which calls were refused
+WINDOW_S = 5.0  # refusals in it are about one limit
+CONTENT_S = 60.0  # so long it does not look for more; each look that goes too far costs a Retry-After
 KEPT = 16  # one slot in so many is kept for interactive jobs,
 LEAST_TO_KEEP = 8  # and one from this limit on
 BINDING = 0.8  # of the limit in use: below it success says nothing about more
@@ -42,7 +46,7 @@ def step(state: UpstreamState, reports: Sequence[Report], *, in_flight: int, cei
     if _is_down(reports):
         return replace(state, closed_reason=UNAVAILABLE, closed_for_s=DOWN_S)
     if any(report.throttled for report in reports):
-        return _decrease(state, max(report.retry_after_s or 0.0 for report in reports))
+        return _decrease(state, reports)
     ok = sum(report.ok for report in reports)
     return (
         _increase(state, ok, is_binding=in_flight >= BINDING * state.in_flight_limit, ceiling=ceiling) if ok else state
@@ -86,13 +90,16 @@ def _open_after_throttle(state: UpstreamState) -> UpstreamState:
     return state
 
 
-def _decrease(state: UpstreamState, retry_after_s: float) -> UpstreamState:
+def _decrease(state: UpstreamState, reports: Sequence[Report]) -> UpstreamState:
+    retry_after_s = max(report.retry_after_s or 0.0 for report in reports)
     if retry_after_s > state.closed_for_s and state.closed_reason in (None, THROTTLED):
         state = replace(state, closed_reason=THROTTLED, closed_for_s=retry_after_s)
-    if state.since_decrease_s is not None and state.since_decrease_s < WINDOW_S:
-        return state
-    limit = max(FLOOR, state.in_flight_limit * DECREASE)
-    return replace(state, in_flight_limit=limit, is_slow_start=False, since_decrease_s=0.0)
+    if state.since_decrease_s is None or state.refused_limit is None or state.since_decrease_s >= WINDOW_S:
+        state = replace(state, refused_limit=state.in_flight_limit, since_decrease_s=0.0)
+    refused_limit = state.refused_limit or state.in_flight_limit
+    fewer = min(state.in_flight_limit - sum(report.throttled for report in reports), SAFE * refused_limit)
+    limit = min(state.in_flight_limit, max(FLOOR, MOST_DECREASE * refused_limit, fewer))
+    return replace(state, in_flight_limit=limit, is_slow_start=False)
 
 
 def _increase(state: UpstreamState, ok: int, *, is_binding: bool, ceiling: int) -> UpstreamState:
@@ -100,8 +107,14 @@ def _increase(state: UpstreamState, ok: int, *, is_binding: bool, ceiling: int) 
         state = replace(state, closed_reason=None, closed_for_s=0.0)
     if not is_binding:
         return state
-    grown = state.in_flight_limit + (ok if state.is_slow_start else ok / state.in_flight_limit)
-    return replace(state, in_flight_limit=min(float(ceiling), grown))
+    limit, safe = state.in_flight_limit, SAFE * (state.refused_limit or 0.0)
+    if state.is_slow_start:
+        limit += ok
+    elif limit < safe:
+        limit = min(safe, limit + ok)
+    elif state.since_decrease_s is None or state.since_decrease_s > CONTENT_S:
+        limit += ok / limit
+    return replace(state, in_flight_limit=min(float(ceiling), limit))
 
 
 def _latencies(known: dict[str, float], report: Report) -> dict[str, float]:

@@ -10,8 +10,10 @@ from functools import partial
 from celery import Celery
 from sqlalchemy import Connection
 
+from clients.failpoints import pass_point
 from models.schedule_runs import unsend_runs
 from models.triggers import take_due_triggers, unsend_triggers
+from settings import get_settings
 from worker.schedules import look
 
 log = logging.getLogger(__name__)
@@ -59,6 +61,8 @@ class Listings:
         """One message a listing, after the commit: it takes long, and others can begin meanwhile."""
         with connection.begin():
             due = kind.take(connection)
+        if due:
+            pass_point("after_listings_due", get_settings().failpoint)
         if due and self._is_crowded(QUEUE):
             return  # they are due again when a message would be sent again
         for number, each in enumerate(due):

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from clients.failpoints import pass_point
 from models.endpoint_leases import EndpointLease, claim_endpoints, decline_endpoints
 from models.outbox import DeliveryMove, record_deliveries
 from worker.kit import Kit
@@ -28,7 +29,7 @@ class Pumps:
         self._engine = engine
         self._kit = kit
         self._most = most
-        self._recorder: Recorder[DeliveryMove] = Recorder(engine, record_deliveries)
+        self._recorder: Recorder[DeliveryMove] = Recorder(engine, record_deliveries, failpoint=kit.failpoint)
         self._running: dict[asyncio.Task[None], Pump] = {}
         self._claiming = asyncio.Lock()  # or several messages would fill the same room
         self._is_stopping = False
@@ -44,6 +45,8 @@ class Pumps:
                 leases = await claim_endpoints(connection, ids[:room])
                 if ids[room:]:
                     await decline_endpoints(connection, ids[room:])
+            if leases:
+                pass_point("after_endpoint_claim", self._kit.failpoint)
             for lease in leases:
                 self._run(lease)
 

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from models.admission import Lane
+from models.lanes import Lane
 from models.windows import parsed
 
 

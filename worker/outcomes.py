@@ -16,7 +16,7 @@ from clients.phota import (
 )
 from clients.phota_requests import InvalidRequest
 from clients.remote_images import ImageError
-from clients.storage import BucketMissing, ObjectMissing, ObjectTooLarge, StorageError
+from clients.storage import BucketMissing, ObjectChanged, ObjectMissing, ObjectTooLarge, StorageError
 from models.claims import ClaimedJob, Move
 from models.states import JobState
 from worker import moves
@@ -105,7 +105,7 @@ def _after_storage(job: ClaimedJob, error: StorageError, kit: Kit) -> Move:
     """What is paid for waits for S3 as long as it lasts; an input that is not there never will be."""
     if job.state is not JobState.SUBMITTING:
         return _again(job, kit, code="storage_unavailable", message=str(error))
-    if isinstance(error, ObjectMissing | BucketMissing | ObjectTooLarge):
+    if isinstance(error, ObjectMissing | ObjectChanged | BucketMissing | ObjectTooLarge):
         return _refused(job, code=f"input_{error.code}", message=str(error))
     if error.is_retryable:
         due_s = kit.random_source.uniform(5.0, 15.0)

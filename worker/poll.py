@@ -2,12 +2,12 @@
 
 from decimal import Decimal
 
+from clients.failpoints import pass_point
 from clients.phota import Results
 from clients.phota_prices import settled
 from clients.phota_requests import InvalidRequest, validate
 from models.claims import ClaimedJob, Move
 from worker import moves
-from worker.failpoints import pass_point
 from worker.kit import Kit
 from worker.retry import POLL_AGE_S
 from worker.submit import look_in_s, ready
@@ -17,7 +17,7 @@ async def poll(job: ClaimedJob, kit: Kit) -> Move:
     if not job.poll_url:
         message = "no address to ask Phota for this job's result"
         return moves.fail(job, code="needs_review", message=message, may_be_charged=True)
-    answer = await kit.phota.job(job.poll_url)
+    answer = await kit.phota.job(job.poll_url, prompt=str(job.params.get("prompt") or ""))
     pass_point("in_poll", kit.failpoint)
     if job.is_start_known:
         kit.sightings.looked(job.operation, job.accepted_age_s, is_done=isinstance(answer, Results))

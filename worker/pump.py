@@ -6,12 +6,14 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from typing import TypeVar
 from urllib.parse import urlsplit
 
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from clients.failpoints import pass_point
 from clients.output_links import add_links
 from clients.webhooks import Answer, deliver
 from models.endpoint_leases import (
@@ -25,7 +27,6 @@ from models.endpoint_leases import (
 )
 from models.events import DIGEST, Events, read_events
 from models.outbox import ClaimedDelivery, DeliveryMove, claim_deliveries
-from worker.failpoints import pass_point
 from worker.kit import Kit
 from worker.messages import Message, as_messages, outputs_of
 from worker.receivers import BROKEN, Tally, after_answer, pause_s
@@ -56,6 +57,7 @@ class Pump:
         self._recorder = recorder
         self._open: dict[uuid.UUID, Message] = {}  # claimed in this round, nothing recorded yet
         self._is_stopping = False
+        self._looked_at = 0.0  # monotonic: when the endpoint was looked at
 
     def stop(self) -> None:
         """Begin nothing more; what is in flight may end."""
@@ -93,6 +95,7 @@ class Pump:
     async def _begin(self) -> tuple[HeldEndpoint, list[Message]]:
         """The endpoint as it is now, and what it is to be told next. Raise LeaseLost."""
         endpoint, claimed, events = await self._patiently(self._claim)
+        self._looked_at = time.monotonic()
         messages = as_messages(claimed, events) if claimed else []
         self._open = {message.id: message for message in messages}
         return endpoint, messages
@@ -128,6 +131,7 @@ class Pump:
                 message_id=f"msg_{message.id.hex}",
                 event_type=message.type,
                 timestamp=message.timestamp,
+                sent_at=endpoint.looked_at + timedelta(seconds=time.monotonic() - self._looked_at),
                 data=message.data,
             )
             pass_point("in_delivery", self._kit.failpoint)
@@ -143,6 +147,7 @@ class Pump:
             await asyncio.shield(written)
         finally:  # also when the process stops: the receiver has it
             await written
+        pass_point("after_delivery", self._kit.failpoint)
         self._open.pop(message.id, None)
 
     async def _conclude(self, endpoint: HeldEndpoint, tally: Tally, rest_s: float) -> float | None:

@@ -11,6 +11,8 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from clients.failpoints import pass_point
+
 log = logging.getLogger(__name__)
 
 _MOST = 200  # moves in one statement
@@ -29,11 +31,16 @@ class Recorder(Generic[MoveT]):
     """One per worker process and kind of move; at most one commit at a time."""
 
     def __init__(
-        self, engine: AsyncEngine, record: Callable[[AsyncConnection, Sequence[MoveT]], Awaitable[set[uuid.UUID]]]
+        self,
+        engine: AsyncEngine,
+        record: Callable[[AsyncConnection, Sequence[MoveT]], Awaitable[set[uuid.UUID]]],
+        *,
+        failpoint: str | None = None,
     ) -> None:
         """`record` writes moves in one statement and tells the ids of those that took."""
         self._engine = engine
         self._record = record
+        self._failpoint = failpoint
         self._waiting: deque[tuple[MoveT, asyncio.Future[bool]]] = deque()
         self._writer: asyncio.Task[None] | None = None
 
@@ -51,11 +58,22 @@ class Recorder(Generic[MoveT]):
 
     async def _drain(self) -> None:
         while self._waiting:
-            batch = [self._waiting.popleft() for _ in range(min(_MOST, len(self._waiting)))]
+            batch = self._next()
             try:
                 await self._commit(batch)
             except Exception as error:
                 await self._one_by_one(batch, error)
+
+    def _next(self) -> list[tuple[MoveT, asyncio.Future[bool]]]:
+        """What one statement writes: a row once, or who has lost it would be told that its write took, outputs and all.
+
+        A process may have claimed a row anew while an earlier claim of its own, whose lease had run out, still worked.
+        """
+        batch: dict[uuid.UUID, tuple[MoveT, asyncio.Future[bool]]] = {}
+        while self._waiting and len(batch) < _MOST and self._waiting[0][0].id not in batch:
+            move, done = self._waiting.popleft()
+            batch[move.id] = (move, done)
+        return list(batch.values())
 
     async def _commit(self, batch: list[tuple[MoveT, asyncio.Future[bool]]]) -> None:
         pause_s = 0.1
@@ -63,6 +81,7 @@ class Recorder(Generic[MoveT]):
             try:
                 async with self._engine.begin() as connection:
                     took = await self._record(connection, [move for move, _ in batch])
+                    pass_point("in_commit", self._failpoint)
                 break
             except DATABASE_AWAY as error:
                 log.warning("database away, %d transitions wait: %s", len(batch), type(error).__name__)

@@ -2,7 +2,8 @@
 
 In words: a stage that fails is tried again after a random time of up to 2, 4, 8, 16, 32, 60, 60 … seconds (full
 jitter, so that a fleet does not come back in step), `MAX_ATTEMPTS` times. Waiting is not failing: an unfinished poll,
-a 429 or a closed gate costs no attempt and is bounded by age alone.
+a 429 or a closed gate costs no attempt and is bounded by age alone. Of all calls that hand jobs to Phota at most a
+tenth are repetitions of failed ones: what exceeds that waits longer (`RetryBudget`).
 """
 
 import random
@@ -33,6 +34,29 @@ def backoff_s(attempt: int, *, random_source: random.Random) -> float:
 def patience_s(age_s: float, *, random_source: random.Random) -> float:
     """Seconds to wait with what is paid for: it is not given up by count but by age, so the pause grows with it."""
     return random_source.uniform(1.0, min(CAP_S, 2.0 + age_s / 4))
+
+
+RETRY_SHARE = 0.1  # retries earned by a first call
+RETRY_PACE = 1.0  # a second, without any first call: a lone job is retried too
+RETRY_BURST = 32.0  # the most that is saved up
+
+
+@dataclass(frozen=True, slots=True)
+class RetryBudget:
+    """Calls that the fleet may repeat now. Kept by the leading dispatcher; a new leader starts with a single one."""
+
+    saved: float = 1.0
+
+    @property
+    def affordable(self) -> int:
+        return int(self.saved)
+
+    def earn(self, *, calls: int, elapsed_s: float) -> "RetryBudget":
+        """`calls`: sent for the first time, in `elapsed_s`."""
+        return RetryBudget(min(RETRY_BURST, self.saved + RETRY_SHARE * calls + RETRY_PACE * elapsed_s))
+
+    def spend(self, retries: int) -> "RetryBudget":
+        return RetryBudget(self.saved - retries)
 
 
 def next_poll_s(

@@ -30,6 +30,7 @@ class Sightings:
         self._nudge = asyncio.Event()
         self._read_at = time.monotonic()
         self.upstream = UpstreamState()
+        self.clock_off_s = 0.0  # how far the clock of this host is ahead of the database's
 
     def ok(self) -> None:
         self._seen = replace(self._seen, ok=self._seen.ok + 1)
@@ -74,15 +75,15 @@ class Sightings:
 
     async def _flush_always(self) -> None:
         while True:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_FLUSH_S):  # wait_for of Python 3.11 can swallow a cancellation
-                    await self._urgent.wait()
-            self._urgent.clear()
             try:
                 await self.flush()
             except (SQLAlchemyError, OSError) as error:
                 log.warning("upstream state not exchanged: %s", type(error).__name__)
             await asyncio.sleep(_NUDGE_S)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_FLUSH_S):  # wait_for of Python 3.11 can swallow a cancellation
+                    await self._urgent.wait()
+            self._urgent.clear()
 
     async def flush(self) -> None:
         seen, self._seen = self._seen, Report()
@@ -91,6 +92,7 @@ class Sightings:
                 await report(connection, seen)
             self.upstream = await read_upstream_async(connection)
         self._read_at = time.monotonic()
+        self.clock_off_s = time.time() - self.upstream.told_at
         if seen.closed_reason or seen.throttled:
             self.nudge()
 

@@ -6,6 +6,8 @@ import uuid
 from collections.abc import Callable
 from functools import partial
 
+from clients.apart import apart
+from clients.failpoints import pass_point
 from clients.images import ImageInfo
 from clients.output_keys import output_key
 from clients.s3_objects import JOB_MARK
@@ -13,7 +15,6 @@ from clients.s3_uri import S3Uri
 from clients.storage import AccessDenied, BucketMissing, ObjectExists, Storage, StorageUnavailable
 from models.claims import ClaimedJob, Move, StoredOutput
 from worker import moves
-from worker.failpoints import pass_point
 from worker.kit import Kit
 
 _ONLY_COPY_S = 5.0  # between two tries
@@ -34,16 +35,19 @@ async def _keep(job: ClaimedJob, index: int, source: str | bytes, kit: Kit) -> S
     data = source if isinstance(source, bytes) else await kit.phota.download(source, max_bytes=_MAX_OUTPUT)
     pass_point("after_download", kit.failpoint)
     info = await kit.inspector.inspect(data)
-    sha256 = hashlib.sha256(data).hexdigest()
-    targets = _targets(job, index, info, kit.spare_bucket)
+    sha256 = (await apart(len(data), hashlib.sha256, data)).hexdigest()
+    targets = _targets(job, index, info, sha256, kit.spare_bucket)
     put = partial(_put, kit.storage, targets, data, info, sha256, job.id)
     target = await _put_in_time(put, is_only_copy=isinstance(source, bytes))
     pass_point("after_upload", kit.failpoint)
     return StoredOutput(index, target.bucket, target.key, info.content_type, len(data), sha256, info.width, info.height)
 
 
-def _targets(job: ClaimedJob, index: int, info: ImageInfo, spare_bucket: str) -> list[S3Uri]:
-    """Where it belongs, and where it goes if something else has that key or nothing may be put there."""
+def _targets(job: ClaimedJob, index: int, info: ImageInfo, sha256: str, spare_bucket: str) -> list[S3Uri]:
+    """Where it belongs, and where it goes if something else has that key or nothing may be put there.
+
+    The last one is taken by no other bytes, whatever Phota answers another worker of the same job with.
+    """
     template = S3Uri.parse(job.output)
     key = output_key(
         template.key,
@@ -54,7 +58,9 @@ def _targets(job: ClaimedJob, index: int, info: ImageInfo, spare_bucket: str) ->
         ext=info.extension,
         operation=job.operation,
     )
-    return [S3Uri(template.bucket, key), S3Uri(spare_bucket, f"jobs/{job.id}-{index}.{info.extension}")]
+    spare, extension = f"jobs/{job.id}-{index}", info.extension
+    spares = [S3Uri(spare_bucket, f"{spare}.{extension}"), S3Uri(spare_bucket, f"{spare}-{sha256[:16]}.{extension}")]
+    return [S3Uri(template.bucket, key), *spares]
 
 
 async def _put_in_time(put: Callable[[], S3Uri], *, is_only_copy: bool) -> S3Uri:
@@ -69,14 +75,16 @@ async def _put_in_time(put: Callable[[], S3Uri], *, is_only_copy: bool) -> S3Uri
 
 
 def _put(storage: Storage, targets: list[S3Uri], data: bytes, info: ImageInfo, sha256: str, job_id: uuid.UUID) -> S3Uri:
-    """Marked, so that no trigger takes it for an upload. Raise StorageError if neither place takes it."""
-    wanted, spare = targets
+    """Marked, so that no trigger takes it for an upload. Raise StorageError if no place takes it."""
+    *places, last = targets
     put = partial(
         storage.put, data=data, content_type=info.content_type, sha256_hex=sha256, metadata={JOB_MARK: str(job_id)}
     )
-    try:
-        put(wanted.bucket, wanted.key)
-    except (ObjectExists, BucketMissing, AccessDenied):
-        put(spare.bucket, spare.key)
-        return spare
-    return wanted
+    for place in places:
+        try:
+            put(place.bucket, place.key)
+        except (ObjectExists, BucketMissing, AccessDenied):
+            continue
+        return place
+    put(last.bucket, last.key)
+    return last

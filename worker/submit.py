@@ -7,19 +7,21 @@ from decimal import Decimal
 from urllib.parse import urlsplit
 
 from clients.addresses import AllowedHosts
+from clients.failpoints import pass_point
 from clients.images import BadImage
 from clients.phota import Results
 from clients.phota_prices import settled
 from clients.phota_requests import Params, images_of, validate, with_images
 from clients.remote_images import fetch_image
 from clients.s3_uri import S3Uri
+from clients.storage import Storage, StorageUnavailable
 from models.claims import REQUEST_ID_AGE_S, ClaimedJob, Move
 from worker import moves
-from worker.failpoints import pass_point
 from worker.kit import Kit
 from worker.retry import next_poll_s
 
 _LINK_S = 3600  # Phota fetches an input within its own limit of minutes
+_CLOCK_OFF_S = 300.0  # Amazon refuses what is signed a quarter of an hour from now
 _MAX_INPUT = 64 * 2**20  # bytes, inlined as base64
 
 
@@ -78,24 +80,41 @@ def ready(job: ClaimedJob, results: Results, kit: Kit, *, cost_usd: Decimal) -> 
 
 async def _reachable(job: ClaimedJob, params: Params, kit: Kit) -> Params:
     """Images as links where Phota's servers can reach them (presigned for `s3://`), else as base64."""
-    wanted = [(image, job.version_of(image)) for image in images_of(params)]
-    return with_images(params, list(await asyncio.gather(*(_reference(*each, kit) for each in wanted))))
+    return with_images(params, list(await asyncio.gather(*(_reference(job, each, kit) for each in images_of(params)))))
 
 
-async def _reference(image: str, version_id: str | None, kit: Kit) -> str:
+async def _reference(job: ClaimedJob, image: str, kit: Kit) -> str:
     if _is_ours_to_read(image, kit):
-        return (await asyncio.to_thread(base64.b64encode, await _bytes_of(image, version_id, kit))).decode()
+        return await asyncio.to_thread(_base64, await _bytes_of(job, image, kit))
     if not image.startswith("s3://"):
         return image
-    uri = S3Uri.parse(image)
-    return await asyncio.to_thread(kit.storage.presign, uri.bucket, uri.key, expires_s=_LINK_S, version_id=version_id)
+    if abs(kit.sightings.clock_off_s) > _CLOCK_OFF_S:
+        raise StorageUnavailable(
+            f"the clock of this worker's host is {kit.sightings.clock_off_s:+.0f} s off: what it signs is not valid"
+        )
+    return await asyncio.to_thread(_link, kit.storage, S3Uri.parse(image), job.version_of(image), job.etag_of(image))
 
 
-async def _bytes_of(image: str, version_id: str | None, kit: Kit) -> bytes:
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+def _link(storage: Storage, uri: S3Uri, version_id: str | None, etag: str | None) -> str:
+    """Phota sends no `If-Match` with a link, so the object is asked for before.
+
+    Overwritten between that and Phota's fetch, it is done as it is then; a version, where an event told one, is not.
+    """
+    if etag is not None:
+        storage.check_unchanged(uri.bucket, uri.key, etag=etag)
+    return storage.presign(uri.bucket, uri.key, expires_s=_LINK_S, version_id=version_id)
+
+
+async def _bytes_of(job: ClaimedJob, image: str, kit: Kit) -> bytes:
     if kit.images is not None and not image.startswith("s3://"):
         return await fetch_image(kit.images, image, max_bytes=_MAX_INPUT)
     uri = S3Uri.parse(image)
-    data = await asyncio.to_thread(kit.storage.get, uri.bucket, uri.key, max_bytes=_MAX_INPUT, version_id=version_id)
+    known = {"version_id": job.version_of(image), "etag": job.etag_of(image)}
+    data = await asyncio.to_thread(kit.storage.get, uri.bucket, uri.key, max_bytes=_MAX_INPUT, **known)
     if not data:
         raise BadImage("empty_file", f"{image} has no bytes")
     return data

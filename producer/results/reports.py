@@ -31,6 +31,7 @@ COLUMNS = (
     "request_id",
     "created_at",
     "finished_at",
+    "missing_outputs",
 )
 _ACTIVE = tuple("=+-@\t\r\n＝＋－＠")  # spreadsheets take a cell that begins so for a formula (OWASP, "CSV Injection")
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import Engine
 
+from clients.failpoints import pass_point
 from clients.image_inspector import ImageInspector
 from clients.images import BadImage, ImageInfo, check_bytes
 from clients.phota_requests import Problem
@@ -65,6 +66,7 @@ def store_photo(storage: Storage, inspector: ImageInspector, owner: Owner, data:
     uri = S3Uri(owner.bucket, owner.input_key(sha256, info.extension))
     mark = {INPUT_MARK: sha256}  # no trigger takes it for an upload
     storage.put(uri.bucket, uri.key, prepared, content_type=info.content_type, sha256_hex=sha256, metadata=mark)
+    pass_point("after_photo_put", get_settings().failpoint)
     return StoredPhoto(uri, sha256, len(prepared), info)
 
 
@@ -131,6 +133,7 @@ def queue_entries(
             left = _link(engine, _unknown(engine, group, batch), batch, is_redo=is_redo)
             results = list(pool.map(lambda entry: _result(uploader, entry, recipe, is_redo=is_redo), left))
             _queue(engine, results, recipe, batch)
+            pass_point("after_group", get_settings().failpoint)
             yield len(group)
 
 

@@ -15,6 +15,7 @@ from itertools import islice
 
 from sqlalchemy import Connection, Engine, text
 
+from clients.failpoints import pass_point
 from clients.image_inspector import ImageInspector
 from clients.phota_requests import InvalidRequest
 from clients.storage import Storage, StorageError
@@ -32,6 +33,7 @@ from producer.sources.photos import Photo, Picture, StoredObject, find_pictures,
 from producer.sources.selection import Selection
 from producer.submission import BatchClosed
 from producer.uploads.bursts import Arrival, Refusal, insert_arrivals
+from settings import get_settings
 
 log = logging.getLogger(__name__)
 
@@ -186,10 +188,12 @@ class Listing:
         batch = self._batch
         with self._transaction(found=len(made)) as connection:
             mark_new(connection, self._run.schedule_id, lasting)  # all are: who holds the run is the only one
+            pass_point("in_mark", get_settings().failpoint)
             if made:
                 batch = batch or self._open(connection)
                 insert_arrivals(connection, batch, made, self._recipe, self._owner)
         self._batch = batch
+        pass_point("after_listed_group", get_settings().failpoint)
 
     def _open(self, connection: Connection) -> BatchRef:
         run = self._run

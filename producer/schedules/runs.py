@@ -9,6 +9,7 @@ from celery import shared_task
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
+from clients.failpoints import pass_point
 from clients.phota_requests import InvalidRequest
 from clients.storage import Storage, StorageError, StorageUnavailable
 from models import run_leases
@@ -101,6 +102,7 @@ def _carry_out(
     try:
         sample_job(_recipe(claimed), claimed.source, owner, allowed_hosts=settings.allowed_hosts)
         listing.go(allowed_hosts=settings.allowed_hosts)
+        pass_point("before_listing_end", settings.failpoint)
         _end(engine, claimed, listing)
     except BatchClosed:  # by a person: what is left is found by the next run
         _end(engine, claimed, listing)

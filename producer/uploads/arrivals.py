@@ -12,6 +12,7 @@ from functools import partial
 
 from sqlalchemy import Engine
 
+from clients.failpoints import pass_point
 from clients.phota_requests import InvalidRequest
 from clients.s3_objects import ObjectInfo
 from clients.s3_uri import S3Uri
@@ -26,6 +27,7 @@ from producer.recipes import object_job
 from producer.uploads.bursts import Arrival, Refusal, queue_arrivals
 from producer.uploads.s3_events import UploadEvent, is_later
 from producer.uploads.trigger_rules import is_recent, is_wanted, name_of, source_of
+from settings import get_settings
 
 log = logging.getLogger(__name__)
 
@@ -200,4 +202,6 @@ def _queue_group(reception: Reception, trigger: TriggerRow, arrivals: Sequence[A
         wait_at_most(connection, _PATIENCE_S)
         lock_source(connection, trigger.id)
         now = read_trigger(connection, trigger.id)
-        return queue_arrivals(connection, source_of(now), arrivals, reception.owner) if now else None
+        new = queue_arrivals(connection, source_of(now), arrivals, reception.owner) if now else None
+    pass_point("after_arrivals", get_settings().failpoint)
+    return new

@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from clients.failpoints import pass_point
 from clients.phota_requests import Problem
 from models import Priority, bursts, new_id
 from models.contents import known_in_batch
@@ -20,6 +21,7 @@ from producer.ownership import Owner
 from producer.recipes import Recipe
 from producer.sources.pictures import LONGEST_ID
 from producer.submission import insert, insert_rejected
+from settings import get_settings
 
 LONGEST_S = 30 * 86_400.0
 """Limit of what a burst waits for: beyond some, Postgres has no such moment, and nothing would be queued."""
@@ -92,6 +94,7 @@ def queue_arrivals(connection: Connection, source: Source, arrivals: Sequence[Ar
     """
     first = {(each.sighting.key, each.sighting.tag): each for each in reversed(arrivals)}
     new = mark_new(connection, source.id, [each.sighting for each in first.values()])
+    pass_point("in_mark", get_settings().failpoint)
     fresh = [each for known, each in first.items() if known in new]
     _queue(connection, source, [each for each in reversed(fresh) if each.made is not None], owner)
     return fresh

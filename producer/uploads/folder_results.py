@@ -7,6 +7,7 @@ from pathlib import Path
 
 from sqlalchemy import Engine
 
+from clients.failpoints import pass_point
 from clients.storage import Storage
 from models.bursts import BurstState, bursts_left
 from models.results import JobResult, finished_page
@@ -15,6 +16,7 @@ from producer.ownership import Owner
 from producer.results.downloads import OutputsLost, download_jobs
 from producer.results.pages import paged
 from producer.uploads.bursts import Source
+from settings import get_settings
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +58,7 @@ class FolderResults:
                 done.add(job.id)
                 count += 1
         if burst.is_finished:
+            pass_point("after_fetch", get_settings().failpoint)
             with self._engine.begin() as connection:
                 mark_new(connection, self._id, [Sighting(str(burst.batch_id), "done")])
             del self._done[burst.batch_id]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from sqlalchemy import Engine
 
+from clients.failpoints import pass_point
 from models.bursts import lock_source
 from models.seen import Sighting, seen_of
 from producer.jobs import CheckedJob
@@ -16,6 +17,7 @@ from producer.runs.upload import Refused, Uploader
 from producer.sources.pictures import Photo, fitting_id
 from producer.uploads.bursts import Arrival, Refusal, Source, queue_arrivals
 from producer.uploads.resting_files import RestingFiles, tag_of, tags_below
+from settings import get_settings
 
 _GROUP = 32  # photos of one transaction
 _LOOKED_UP = 1_000  # names in one statement
@@ -94,6 +96,7 @@ class FolderWatch:
             lock_source(connection, self._source.id)
             arrivals = [self._arrival(path, each) for path, each in whole]
             queued = queue_arrivals(connection, self._source, arrivals, self._owner)
+        pass_point("after_arrivals", get_settings().failpoint)
         for path, each in whole:
             self._files.done(path)
             self._changed.discard(path)

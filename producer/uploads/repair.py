@@ -13,6 +13,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from clients.failpoints import pass_point
 from clients.s3_objects import ObjectInfo
 from clients.storage import Storage, StorageError
 from models.triggers import LEASE_S, RepairLease, TriggerRow, claim_repairs, keep_repair, read_trigger, release_repair
@@ -110,6 +111,7 @@ def _repair(
     missed = _uploads(storage, trigger, go_on)
     while group := list(islice(missed, GROUP)):
         total += take(reception, trigger, group)
+    pass_point("before_repair_end", settings.failpoint)
     with engine.begin() as connection:
         release_repair(connection, lease, is_done=True)
     if total.accepted:

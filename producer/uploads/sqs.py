@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from clients.failpoints import pass_point
 from clients.sns import SnsError, SnsReader, SnsUnavailable
 from clients.sqs import Queue, QueueError, QueueMessage
 from clients.storage import StorageUnavailable
@@ -18,6 +19,7 @@ from producer.ownership import QueueFull
 from producer.uploads.arrivals import Accepted
 from producer.uploads.notifications import read_notification
 from producer.uploads.s3_events import InvalidEvent, UploadEvent
+from settings import get_settings
 
 log = logging.getLogger(__name__)
 
@@ -73,6 +75,7 @@ class QueueEvents:
             understood, taken = self._patiently(messages, lambda: self._work(messages))
         except DBAPIError as error:  # whatever it is, waiting does not mend it
             return self._apart(messages, error)
+        pass_point("before_delete", get_settings().failpoint)
         if understood and (left := self._queue.delete(understood)):
             log.warning("%d messages were not deleted; they come again and do no harm", left)
         return taken

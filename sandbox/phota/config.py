@@ -24,7 +24,7 @@ class FaultRule(BaseModel):
     match: Literal["submit", "poll", "download", "job", "any"] = "any"
     fault: Literal[
         "429", "500", "502", "503", "504", "reset", "reset_after", "hang", "hang_after", "slow", "truncate",
-        "wrong_length", "bad_json", "html", "not_an_image", "other_image", "expired", "fail",
+        "wrong_length", "bad_json", "html", "not_an_image", "other_image", "expired", "404", "410", "fail",
     ]  # fmt: skip
     rate: float = Field(1.0, ge=0, le=1, description="share of the matching requests")
     times: int | None = Field(None, ge=0, description="strikes left; null: no end")

@@ -7,7 +7,7 @@ hang          silence for `seconds`, then reset           hang_after   carried o
 slow          carried out, the answer drips for `seconds` truncate     the connection closes in mid-answer
 wrong_length  the answer is cut, and its length agrees    bad_json     an answer that is cut-off JSON
 not_an_image  200 image/jpeg, with text in it             other_image  the picture of another job
-expired       403, as for a link that has expired
+expired       403, as for a link that has expired         404 410      nothing is there, or not any more
 """
 
 import asyncio
@@ -99,6 +99,8 @@ def _instead(rule: FaultRule) -> Answer | PhotaError | None:
         "502": Answer(502, html, _GATEWAY_PAGE),
         "503": PhotaError(503, "UNAVAILABLE", "temporarily unavailable", headers=wait),
         "504": Answer(504),
+        "404": PhotaError(404, "NOT_FOUND", "not found"),
+        "410": PhotaError(410, "GONE", "not here any more"),
         "expired": PhotaError(403, "EXPIRED", "this link has expired"),
         "html": Answer(200, html, _GATEWAY_PAGE.replace(b"502 Bad Gateway", b"Sign in to the network")),
         "not_an_image": Answer(200, [(b"content-type", b"image/jpeg")], b"this is not a picture " * 100),

@@ -52,6 +52,7 @@ class Gate:
             await send(message)
 
         if rule := simulator.faults.pick(place) if place else None:
+            simulator.ledger.faults[f"{place} {rule.fault}"] += 1
             other = _other_picture(simulator, scope["path"], rule)
             return await strike(rule, self._guarded, scope, receive, tagged, other=other)
         return await self._guarded(scope, receive, tagged)

@@ -33,6 +33,8 @@ class Ledger:
     charges: list[Charge] = field(default_factory=list)
     calls: Counter[str] = field(default_factory=Counter)
     statuses: Counter[str] = field(default_factory=Counter)
+    faults: Counter[str] = field(default_factory=Counter)
+    """By place and kind: `submit 500`."""
     throttled: int = 0
     max_in_flight: int = 0
 
@@ -68,5 +70,6 @@ class Ledger:
             "throttled": self.throttled,
             "calls": dict(self.calls),
             "statuses": dict(self.statuses),
+            "faults": dict(self.faults),
             "charges": [charge.as_json() for charge in self.charges] if with_charges else [],
         }

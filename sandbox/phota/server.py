@@ -3,6 +3,8 @@
 import asyncio
 import socket
 import sys
+from collections.abc import Callable
+from types import FrameType
 
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -12,8 +14,11 @@ from sandbox.phota.app import create_app
 from sandbox.phota.config import SimulatorConfig
 
 
-def serve(config: SimulatorConfig) -> None:
-    """Serve until SIGINT or SIGTERM. Prints one line with the address once it listens; raise OSError if it cannot."""
+def serve(config: SimulatorConfig, *, on_exit: Callable[[], None] = lambda: None) -> None:
+    """Serve until SIGINT or SIGTERM. Prints one line with the address once it listens; raise OSError if it cannot.
+
+    `on_exit`: called by the handler of those signals.
+    """
     listener = socket.create_server((config.host, config.port), backlog=2_048)
     host, port = listener.getsockname()[:2]
     settings = uvicorn.Config(
@@ -27,13 +32,19 @@ def serve(config: SimulatorConfig) -> None:
         timeout_keep_alive=75,
         timeout_graceful_shutdown=2,
     )
-    _Server(settings, f"simulated Phota API listening on http://{host}:{port}/v1/phota").run(sockets=[listener])
+    greeting = f"simulated Phota API listening on http://{host}:{port}/v1/phota"
+    _Server(settings, greeting, on_exit).run(sockets=[listener])
 
 
 class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, greeting: str) -> None:
+    def __init__(self, config: uvicorn.Config, greeting: str, on_exit: Callable[[], None]) -> None:
         super().__init__(config)
         self._greeting = greeting
+        self._on_exit = on_exit
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._on_exit()
+        super().handle_exit(sig, frame)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)

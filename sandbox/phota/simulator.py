@@ -159,6 +159,7 @@ class Simulator:
                 self.store.put(job.blob(index), data)
         await asyncio.sleep(ends_at - loop.time())
         if rule := self.faults.pick("job"):
+            self.ledger.faults[f"job {rule.code}"] += 1
             raise PhotaError(500, rule.code, "the job failed, as it was told to")
 
     def _succeed(self, job: Job) -> None:

@@ -57,7 +57,8 @@ class JobError:
 class Job:
     """One call to Phota. `attempts` are there only where one job was asked for.
 
-    `same_as`: of a skipped one the job that did the same before, whose outputs it has.
+    `same_as`: of a skipped one the job that did the same before, whose outputs it has. `missing_outputs`: of one that
+    is done, how many of those ordered Phota did not give.
     """
 
     id: str
@@ -78,6 +79,7 @@ class Job:
     same_as: str | None = None
     error: JobError | None = None
     outputs: tuple[Output, ...] = ()
+    missing_outputs: int = 0
     attempts: tuple[Attempt, ...] = ()
     created_at: datetime | None = None
     finished_at: datetime | None = None

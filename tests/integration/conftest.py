@@ -15,6 +15,7 @@ from models.admission import Fate
 from models.claims import ClaimedJob, claim
 from models.engine import new_async_engine
 from models.inserts import BatchRef
+from models.lanes import in_flight_by_lane, waiting_lanes
 from models.states import Stage
 from producer.batches import BatchLimits, open_batch
 from producer.jobs import CheckedJob, check
@@ -44,7 +45,7 @@ def add_batch(engine: Engine, jobs: int = 1, *, budget_usd: Decimal | None = Non
 def admit_all(engine: Engine, slots: int = 1000) -> list[uuid.UUID]:
     """What the dispatcher does for every lane that waits."""
     with engine.begin() as connection:
-        lanes = admission.waiting_lanes(connection, admission.in_flight_by_lane(connection))
+        lanes = waiting_lanes(connection, in_flight_by_lane(connection))
         rows = admission.admit(connection, [(lane, slots) for lane in lanes])
     return [row.job_id for row in rows if row.fate is Fate.ADMITTED]
 

@@ -199,6 +199,12 @@ VIOLATIONS = {
     "of one content two calls succeeded": f"""
         SELECT content_key, count(*) FROM jobs WHERE {_OWN} AND state = 'succeeded'
         GROUP BY 1, CASE WHEN is_redo THEN batch_id END HAVING count(*) > 1""",
+    "of one content two calls are, or may be, paid for though nobody said so": """
+        SELECT job.content_key, count(*) FROM jobs AS job
+        JOIN jobs AS called ON replace(called.id::text, '-', '') = job.client_request_id
+        WHERE job.superseded_at IS NULL AND NOT called.is_redo AND NOT called.is_paid_again
+          AND (job.cost_usd IS NOT NULL OR job.state IN ('submitting', 'running', 'storing'))
+        GROUP BY 1 HAVING count(*) > 1""",
     "a job is skipped that nobody has done": """
         SELECT job.id FROM jobs AS job LEFT JOIN jobs AS done ON done.id = job.same_as
         WHERE job.state = 'skipped'

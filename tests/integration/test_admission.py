@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import OperationalError
 
-from models import admission, dispatch
+from models import admission, dispatch, lanes
 from models.controls import hold_batch
 from models.states import Priority, Stage
 from producer.batches import BatchLimits, cancel_batch, open_batch, pause_batch, resume_batch
@@ -107,10 +107,10 @@ def test_a_paused_batch_waits(engine: Engine) -> None:
 def test_what_a_person_does_meanwhile_is_seen_by_the_tick_under_way(engine: Engine, change: Change) -> None:
     batch = add_batch(engine, 3, budget_usd=Decimal("1.00"))
     with engine.begin() as leader:
-        lanes = admission.waiting_lanes(leader, {})
+        waiting = lanes.waiting_lanes(leader, {})
         with engine.begin() as person:
             change(person, batch.id)
-        assert admission.admit(leader, [(lane, 9) for lane in lanes]) == []
+        assert admission.admit(leader, [(lane, 9) for lane in waiting]) == []
 
 
 def test_a_pause_waits_for_the_tick_that_admits(engine: Engine) -> None:
@@ -152,7 +152,7 @@ def test_what_waited_too_long_expires(engine: Engine) -> None:
         assert connection.scalar(text("SELECT state FROM jobs")) == "expired"
 
 
-def test_a_silent_claim_is_sent_again_and_three_end_the_job(engine: Engine, run: Run) -> None:
+def test_a_silent_claim_is_sent_again_and_too_many_end_the_job(engine: Engine, run: Run) -> None:
     add_batch(engine, 1)
     ids = admit_all(engine)
     for _ in range(dispatch.MAX_CLAIMS):
@@ -163,6 +163,17 @@ def test_a_silent_claim_is_sent_again_and_three_end_the_job(engine: Engine, run:
             dispatch.take_due(connection, limit=10)
     with engine.connect() as connection:
         assert connection.execute(text("SELECT state, error_code FROM jobs")).one() == ("failed", "worker_lost")
+
+
+def test_what_was_in_the_hands_of_a_dead_worker_is_suspect_until_it_moves(engine: Engine, run: Run) -> None:
+    add_batch(engine, 2)
+    ids = admit_all(engine)
+    assert claimed(run, Stage.SUBMIT, ids[:1])
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE jobs SET due_at = now() - interval '1 s'"))
+        dispatch.take_due(connection, limit=10)
+        assert dispatch.suspects(connection, ids) == set(ids[:1])
+        assert dispatch.suspects(connection, []) == set()
 
 
 def test_a_lost_message_is_told_from_a_late_one(engine: Engine) -> None:
@@ -177,7 +188,7 @@ def test_a_lost_message_is_told_from_a_late_one(engine: Engine) -> None:
 @pytest.mark.parametrize(
     ("statement", "index"),
     [
-        (admission._LANES, "ix_jobs_admission"),
+        (lanes._LANES, "ix_jobs_admission"),
         (dispatch._DUE, "ix_jobs_due"),
         (dispatch._NEXT_DUE, "ix_jobs_due"),
         (admission._EXPIRE, "ix_jobs_expires_at"),

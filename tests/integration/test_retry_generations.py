@@ -11,10 +11,10 @@ from sqlalchemy import Engine, text
 
 from clients.phota_requests import Problem
 from models import settle
-from models.admission import in_flight_by_lane
 from models.claims import Move, record
 from models.generations import Choice, failure_groups, supersede
 from models.inserts import BatchRef
+from models.lanes import in_flight_by_lane
 from models.progress import BatchView, read_batch
 from models.results import custom_ids, finished_jobs
 from models.states import BatchStatus, JobState, Stage

@@ -34,7 +34,8 @@ Way = Callable[[httpx.AsyncClient, str], Awaitable[str]]
 
 
 async def told(http: httpx.AsyncClient, url: str) -> str:
-    event: dict[str, Any] = {"event_type": "job.succeeded", "timestamp": datetime.now(UTC), "data": {}}
+    now = datetime.now(UTC)
+    event: dict[str, Any] = {"event_type": "job.succeeded", "timestamp": now, "sent_at": now, "data": {}}
     answer = await deliver(http, url, secrets=[SECRET], message_id="msg_1", **event)
     return answer.error or REACHED
 

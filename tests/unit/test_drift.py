@@ -32,6 +32,7 @@ OF_ONE_MACHINE = {"PHOTABATCH_HOME", "PHOTABATCH_API_PORT", "PHOTABATCH_FAILPOIN
 STAGE_TASKS = {"submit": "job.submit", "poll": "job.poll", "store": "job.store", "notify": "delivery.notify"}
 INTAKE_TASKS = {"photabatch.enhance", "photabatch.edit", "photabatch.generate", "photabatch.remix"}
 SCHEDULE_TASKS = {"schedule.run", "trigger.repair"}
+WORKER_TASKS = {"worker.tick"}
 PUBLISH_RETRY = {"max_retries": 2, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.5}
 CELERY: dict[str, Any] = {
     "task_acks_late": True,
@@ -237,7 +238,7 @@ def test_the_page_of_states_names_every_value(values: type[StrEnum]) -> None:
 
 def test_every_stage_sends_a_task_that_is_registered(told: dict[str, Any]) -> None:
     assert told["stages"] == STAGE_TASKS
-    assert set(told["tasks"]) == set(STAGE_TASKS.values()) | INTAKE_TASKS | SCHEDULE_TASKS
+    assert set(told["tasks"]) == set(STAGE_TASKS.values()) | INTAKE_TASKS | SCHEDULE_TASKS | WORKER_TASKS
 
 
 def test_queues_are_those_of_the_contract(told: dict[str, Any]) -> None:

@@ -5,7 +5,7 @@ import uuid
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.admission import Lane
+from models.lanes import Lane
 from worker.fairness import share
 
 

@@ -204,7 +204,7 @@ def test_what_is_no_file_of_our_size_is_not_read(surveyor: Surveyor, tmp_path: P
 
 def test_a_file_that_ends_its_child_harms_no_other(tmp_path: Path) -> None:
     paths = files(tmp_path, **{f"{number}": photo() for number in range(70)}, crash=photo(), hang=photo(), z=photo())
-    surveyor = FragileSurveyor(workers=2, seconds=1)
+    surveyor = FragileSurveyor(workers=2, seconds=0.5)
     found = surveyor.survey(paths)
     surveyor.close()
     assert [each.name for each in found] == [str(path) for path in paths]

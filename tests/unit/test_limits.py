@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from models.health import Report, UpstreamState
-from worker.limits import DECREASE, PROBE_S, WINDOW_S, free_slots, kept_slots, probing, step
+from worker.limits import CONTENT_S, MOST_DECREASE, PROBE_S, SAFE, WINDOW_S, free_slots, kept_slots, probing, step
 
 CALM = UpstreamState(in_flight_limit=10, is_slow_start=False)
 
@@ -31,16 +31,29 @@ def test_the_ceiling_holds() -> None:
     assert moved(replace(CALM, is_slow_start=True), Report(ok=500)).in_flight_limit == 100
 
 
-def test_a_refusal_lowers_the_limit_and_ends_slow_start() -> None:
-    state = moved(replace(CALM, is_slow_start=True), Report(ok=5, throttled=1))
-    assert state.in_flight_limit == pytest.approx(10 * DECREASE)
-    assert not state.is_slow_start
+@pytest.mark.parametrize(("refused", "limit"), [(1, 38), (5, 35), (30, 40 * MOST_DECREASE)])
+def test_refusals_lower_the_limit_by_as_many_within_bounds_and_end_slow_start(refused: int, limit: float) -> None:
+    state = moved(replace(CALM, in_flight_limit=40, is_slow_start=True), Report(ok=5, throttled=refused))
+    assert state.in_flight_limit == pytest.approx(limit)
+    assert (state.is_slow_start, state.refused_limit) == (False, 40)
 
 
-def test_one_decrease_a_window() -> None:
-    within = replace(CALM, since_decrease_s=WINDOW_S - 1)
-    assert moved(within, Report(throttled=9)).in_flight_limit == 10
-    assert moved(replace(within, since_decrease_s=WINDOW_S), Report(throttled=9)).in_flight_limit == 7
+def test_refusals_of_a_window_together_lower_it_no_further() -> None:
+    state = CALM
+    for _ in range(5):
+        state = moved(state, Report(throttled=9))
+    assert state.in_flight_limit == pytest.approx(10 * MOST_DECREASE)
+    later = moved(replace(state, since_decrease_s=WINDOW_S), Report(throttled=9))
+    assert later.in_flight_limit == pytest.approx(10 * MOST_DECREASE**2)
+
+
+def test_after_a_storm_the_limit_is_soon_back_just_below_where_it_was_refused() -> None:
+    state = moved(CALM, Report(throttled=9))
+    state = moved(replace(state, since_decrease_s=2.0), Report(ok=50), in_flight=9)
+    assert state.in_flight_limit == pytest.approx(10 * SAFE)
+    assert moved(state, Report(ok=50)).in_flight_limit == pytest.approx(10 * SAFE), "and stays there for a while"
+    rested = replace(state, since_decrease_s=CONTENT_S + 1)
+    assert moved(rested, Report(ok=19)).in_flight_limit == pytest.approx(10 * SAFE + 2)
 
 
 def test_the_limit_never_falls_below_one() -> None:

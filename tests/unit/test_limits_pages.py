@@ -46,7 +46,7 @@ def test_both_pages_name_every_reason_of_a_pause() -> None:
 
 
 def test_the_contract_names_every_warning_of_an_estimate() -> None:
-    codes = set(re.findall(r'"(\w+)"', " ".join(re.findall(r'(?:Caution\(|_of\(.*?, )f?("[\w{}]+")', SOURCES))))
+    codes = set(re.findall(r'"(\w+)"', " ".join(re.findall(r'(?:Caution\(|\b_of\(.+?, )f?("[\w{}]+")', SOURCES))))
     assert {"budget_below_low", "window_too_short", "deadline_not_met", "duplicate_inputs"} <= codes
     codes |= {"account_budget_day", "account_budget_month"}
     assert [code for code in codes if f"`{code}`" not in CONTRACT] == []

@@ -158,6 +158,11 @@ def test_retry_after_is_seconds_or_a_date(value: str, seconds: float | None) -> 
     assert retry_after_seconds({"retry-after": value}, now=now) == seconds
 
 
+def test_a_date_is_meant_by_the_clock_of_the_server() -> None:
+    told = {"retry-after": "Wed, 21 Oct 2026 07:28:30 GMT", "date": "Wed, 21 Oct 2026 07:28:20 GMT"}
+    assert retry_after_seconds(told, now=datetime(2026, 10, 21, 6, 28, tzinfo=UTC)) == 10
+
+
 @pytest.mark.parametrize("state", ["queued", "RUNNING", "In_Progress", "teapot", None])
 def test_an_unfinished_job_waits(state: str | None) -> None:
     assert job({"job_id": "j1", "status": state}, **{"retry-after": "4"}) == Waiting(4, None, 200)

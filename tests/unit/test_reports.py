@@ -63,8 +63,14 @@ def test_a_job_is_a_line_of_csv() -> None:
             "request_id": "req_1",
             "created_at": "2026-05-14T18:05:00Z",
             "finished_at": "2026-05-14T18:05:00Z",
+            "missing_outputs": "0",
         }
     ]
+
+
+@pytest.mark.parametrize(("ordered", "missing"), [(0, 0), (1, 0), (2, 0), (4, 2)])
+def test_results_that_did_not_come_are_told(ordered: int, missing: int) -> None:
+    assert replace(JOB, ordered=ordered).as_json()["missing_outputs"] == missing
 
 
 def test_both_forms_have_the_same_columns() -> None:

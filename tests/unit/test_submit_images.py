@@ -10,6 +10,7 @@ import pytest
 from clients.phota import Handle
 from clients.phota_requests import Params
 from clients.remote_images import ImageMissing
+from clients.storage import StorageUnavailable
 from models.states import JobState
 from settings import Settings
 from tests.unit.test_outcomes import Quiet, job
@@ -25,6 +26,7 @@ class Open(Quiet):
     """Sightings of a gate that is open."""
 
     closed_for_s = 0.0
+    clock_off_s = 0.0
 
     def likely_at_s(self, operation: str) -> float:
         return 2.0
@@ -41,14 +43,20 @@ class Phota:
         return Handle("1", "https://api/jobs/1", None, 202)
 
 
-def handed_over(*images: str, answer: httpx.Response | None) -> list[str]:
+class Late(Open):
+    """And of a host whose clock is an hour behind the database's."""
+
+    clock_off_s = -3600.0
+
+
+def handed_over(*images: str, answer: httpx.Response | None, sightings: Open = Open()) -> list[str]:  # noqa: B008
     """With `answer` from the hosts that Phota does not reach; None if it reaches them."""
     phota, transport = Phota(), httpx.MockTransport(lambda _: answer or httpx.Response(500))
     unused: dict[str, Any] = dict.fromkeys(("storage", "webhooks", "inspector"))
     kit = Kit(
         **unused,
         phota=phota,  # type: ignore[arg-type]
-        sightings=Open(),  # type: ignore[arg-type]
+        sightings=sightings,  # type: ignore[arg-type]
         is_sync=False,
         spare_bucket="photabatch",
         sends_links=True,
@@ -74,6 +82,11 @@ def test_a_phota_that_reaches_the_host_fetches_it_itself() -> None:
 def test_an_image_that_is_gone_is_told_before_any_call() -> None:
     with pytest.raises(ImageMissing, match=r"minio\.internal/a\.jpg answered 404"):
         handed_over(PRIVATE, answer=httpx.Response(404))
+
+
+def test_a_worker_whose_clock_is_wrong_signs_no_link() -> None:
+    with pytest.raises(StorageUnavailable, match="-3600 s off"):
+        handed_over("s3://photos/a.jpg", answer=None, sightings=Late())
 
 
 @pytest.mark.parametrize(

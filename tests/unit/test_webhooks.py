@@ -26,7 +26,8 @@ Receiver = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None
 
 async def tell(http: httpx.AsyncClient, url: str = "https://hooks.example/in", *secrets: str) -> Answer:
     event: dict[str, Any] = {"event_type": "job.succeeded", "timestamp": HAPPENED, "data": {"id": "j1", "name": "Zoë"}}
-    return await deliver(http, url, secrets=secrets or (SECRET,), message_id="msg_1", **event)
+    sent_at = datetime.now(UTC)
+    return await deliver(http, url, secrets=secrets or (SECRET,), message_id="msg_1", sent_at=sent_at, **event)
 
 
 def answered(answer: httpx.Response | Callable[[httpx.Request], httpx.Response], *secrets: str) -> Answer:

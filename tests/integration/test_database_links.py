@@ -1,0 +1,73 @@
+"""A connection to the database that has gone dead without a word is given up, and another one works."""
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import make_url, text
+from sqlalchemy.exc import OperationalError
+
+from chaos.proxy import Loop, Mode, Proxy
+from models.engine import new_async_engine, new_engine
+
+ONE = text("SELECT 1")
+
+
+@pytest.fixture
+def link(database_url: str) -> Iterator[Proxy]:
+    """It keeps connections alive itself, as a load balancer does, so that the kernel's own probes say nothing."""
+    with Loop() as loop:
+        proxy = Proxy(loop, make_url(database_url).port or 0)
+        yield proxy
+        proxy.close()
+
+
+def through(link: Proxy, database_url: str) -> str:
+    return make_url(database_url).set(port=link.port).render_as_string(hide_password=False)
+
+
+def test_a_workers_statement_is_given_up_and_the_next_one_works(link: Proxy, database_url: str) -> None:
+    async def go() -> int | None:
+        engine = new_async_engine(through(link, database_url), connections=1, answer_s=0.5)
+        async with engine.connect() as connection:
+            await connection.execute(ONE)
+            link.half_open()
+            with pytest.raises(OperationalError):
+                await connection.execute(ONE)
+        async with engine.connect() as connection:
+            answer: int | None = await connection.scalar(ONE)
+        await engine.dispose()
+        return answer
+
+    assert asyncio.run(go()) == 1
+
+
+def test_the_same_in_a_dispatcher(link: Proxy, database_url: str) -> None:
+    engine = new_engine(through(link, database_url), connections=1, answer_s=0.5)
+    with engine.connect() as connection:
+        connection.execute(ONE)
+        link.half_open()
+        with pytest.raises(OperationalError):
+            connection.execute(ONE)
+    with engine.connect() as connection:
+        assert connection.scalar(ONE) == 1
+    engine.dispose()
+
+
+def test_an_answer_that_comes_late_but_in_time_is_taken(link: Proxy, database_url: str) -> None:
+    engine = new_engine(through(link, database_url), connections=1, answer_s=30.0)
+    with engine.connect() as connection:
+        connection.execute(ONE)
+        link.set(Mode.THROTTLE, limit=500)
+        assert connection.scalar(text("SELECT 2")) == 2
+    engine.dispose()
+
+
+def test_a_connection_that_died_in_the_pool_is_replaced_before_it_is_used(link: Proxy, database_url: str) -> None:
+    engine = new_engine(through(link, database_url), connections=1, answer_s=0.5)
+    with engine.connect() as connection:
+        connection.execute(ONE)
+    link.half_open()
+    with engine.connect() as connection:
+        assert connection.scalar(ONE) == 1
+    engine.dispose()

@@ -1,0 +1,1 @@
+"""The states of jobs without any service: rows, Phota, storage, processes and messages in memory, the real stages."""
