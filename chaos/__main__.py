@@ -34,7 +34,10 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, help="random without; printed either way")
     parser.add_argument("--out", type=Path, metavar="FILE", help="results as JSON, for chaos.report")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="data and logs stay there")
-    return parser.parse_args()
+    given = parser.parse_args()
+    if given.keep and given.keep.exists() and any(given.keep.iterdir()):
+        parser.error(f"--keep: {given.keep} is not empty; name a folder for this run alone")
+    return given
 
 
 def _run(rows: list[Row], *, size: str, seed: int, keep: Path | None) -> list[Result]:
@@ -50,7 +53,8 @@ def _run(rows: list[Row], *, size: str, seed: int, keep: Path | None) -> list[Re
                 ]
         for one in rows:
             if one.world:
-                with World(folder / f"row{one.key}", seed=seed, **one.world) as world:
+                own = folder / f"row{one.key}"
+                with World(own, seed=seed, **one.world(own)) as world:
                     results.append(_told(run_row(one, world, size=size, seed=seed, occasion=f"row{one.key}")))
     return results
 

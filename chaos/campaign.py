@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from chaos.load import Load
@@ -43,6 +44,7 @@ class Run:
     notes: list[str] = field(default_factory=list)
     drain_s: float = 300.0  # for all that is left, once faults have ended
     allows_review: bool = False  # some outcomes cannot be known; see chaos.oracle.judge
+    is_long: bool = False  # the size: time enough for leases to run out by themselves
 
     def inject(self, fault: str, times: int = 1) -> None:
         self.injected[fault] += times
@@ -76,7 +78,7 @@ class Row:
     title: str
     work: Callable[[Run], None]
     sizes: dict[str, Size]
-    world: dict[str, Any]  # what its world differs in: it gets one of its own then
+    world: Callable[[Path], dict[str, Any]] | None  # what its world differs in, which it gets for itself then
 
 
 ROWS: dict[str, Row] = {}
@@ -89,14 +91,17 @@ def row(
     smoke: tuple[int, int] | None = None,
     short: tuple[int, int],
     long: tuple[int, int],
-    world: dict[str, Any] | None = None,
+    world: dict[str, Any] | Callable[[Path], dict[str, Any]] | None = None,
 ) -> Callable[[Callable[[Run], None]], Callable[[Run], None]]:
-    """Put a function into the matrix; sizes are (jobs, rounds), no `smoke`: it takes too long for the suite."""
+    """Put a function into the matrix; sizes are (jobs, rounds), no `smoke`: it takes too long for the suite.
+
+    `world`: arguments of a World of its own; where they have to be made first, a function of a folder to do it in.
+    """
 
     def register(work: Callable[[Run], None]) -> Callable[[Run], None]:
         sizes = {"smoke": smoke, "short": short, "long": long}
         given = {name: Size(*size) for name, size in sizes.items() if size}
-        ROWS[key] = Row(key, title, work, given, world or {})
+        ROWS[key] = Row(key, title, work, given, (lambda _: world) if isinstance(world, dict) else world)
         return work
 
     return register
@@ -138,7 +143,7 @@ class Result:
 def run_row(one: Row, world: World, *, size: str, seed: int, occasion: str) -> Result:
     """Never raise: what goes wrong in a row is its result. `occasion`: unique to this run of it in this world."""
     load = Load(world, f"{occasion}-")
-    run = Run(world, load, one.sizes[size], random.Random(f"{seed} {one.key}"))
+    run = Run(world, load, one.sizes[size], random.Random(f"{seed} {one.key}"), is_long=size == "long")
     began, error = time.monotonic(), None
     try:
         one.work(run)

@@ -65,7 +65,7 @@ _JOBS = """
     FROM jobs AS job JOIN batches AS batch ON batch.id = job.batch_id WHERE batch.name LIKE :prefix
 """
 _OUTPUTS = """
-    SELECT job.id, job.state, job.remote_job_id, output.bucket, output.key, output.bytes, output.sha256
+    SELECT job.id, job.state, job.client_request_id, output.bucket, output.key, output.bytes, output.sha256
     FROM outputs AS output JOIN jobs AS job ON job.id = output.job_id JOIN batches AS batch ON batch.id = job.batch_id
     WHERE batch.name LIKE :prefix
 """
@@ -100,8 +100,9 @@ def judge(world: World, prefix: str, *, accepted: int, allows_review: bool = Fal
     if len(jobs) != accepted:
         verdict.note("lost", [f"{accepted} jobs were accepted, {len(jobs)} are in the table"])
     _judge_states(world, prefix, jobs, verdict)
-    _judge_charges(world, jobs, verdict, allows_review=allows_review)
-    _judge_outputs(world, prefix, jobs, verdict)
+    ledger: list[dict[str, Any]] = world.ledger()["charges"]
+    _judge_charges(jobs, ledger, verdict, allows_review=allows_review)
+    _judge_outputs(world, prefix, jobs, ledger, verdict)
     _judge_batches(world, prefix, jobs, verdict)
     _judge_events(world, prefix, jobs, verdict)
     return verdict
@@ -122,10 +123,12 @@ def _judge_states(world: World, prefix: str, jobs: Sequence[RowMapping], verdict
     verdict.needs_person += len(asking)
 
 
-def _judge_charges(world: World, jobs: Sequence[RowMapping], verdict: Verdict, *, allows_review: bool) -> None:
+def _judge_charges(
+    jobs: Sequence[RowMapping], ledger: Sequence[Mapping[str, Any]], verdict: Verdict, *, allows_review: bool
+) -> None:
     charges: Counter[str] = Counter()
     cost: dict[str, float] = defaultdict(float)
-    for charge in world.ledger()["charges"]:
+    for charge in ledger:
         charges[charge["client_request_id"]] += 1
         cost[charge["client_request_id"]] += charge["cost_usd"]
     verdict.note(
@@ -157,10 +160,13 @@ def _is_told(job: RowMapping, allows_review: bool) -> bool:
     return allows_review and job["error_code"] in ("needs_review", "worker_lost") and job["cost_usd"] is not None
 
 
-def _judge_outputs(world: World, prefix: str, jobs: Sequence[RowMapping], verdict: Verdict) -> None:
+def _judge_outputs(
+    world: World, prefix: str, jobs: Sequence[RowMapping], ledger: Sequence[Mapping[str, Any]], verdict: Verdict
+) -> None:
     outputs = _read(world, _OUTPUTS, prefix)
+    made_by: dict[str, str] = {charge["client_request_id"]: charge["job_id"] for charge in ledger}
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        faults = list(pool.map(lambda output: _fault_of(world, output), outputs))
+        faults = list(pool.map(lambda output: _fault_of(world, output, made_by), outputs))
     verdict.note("partial", [fault for fault in faults if fault])
     kept = {output["id"] for output in outputs}
     verdict.note(
@@ -169,8 +175,8 @@ def _judge_outputs(world: World, prefix: str, jobs: Sequence[RowMapping], verdic
     )
 
 
-def _fault_of(world: World, output: RowMapping) -> str | None:
-    """What is wrong with a stored picture; None if nothing is."""
+def _fault_of(world: World, output: RowMapping, made_by: Mapping[str, str]) -> str | None:
+    """What is wrong with a stored picture; None if nothing is. `made_by`: by request, Phota's job in its ledger."""
     name = f"{output['id']} {output['key']}"
     if output["state"] != "succeeded":
         return f"{name}: of a job that is {output['state']}"
@@ -184,7 +190,8 @@ def _fault_of(world: World, output: RowMapping) -> str | None:
         Image.open(io.BytesIO(data)).load()
     except (OSError, SyntaxError) as error:
         return f"{name}: {error}"
-    return None if str(output["remote_job_id"]).encode() in data else f"{name}: the picture of another job"
+    is_own = made_by.get(output["client_request_id"], "none").encode() in data
+    return None if is_own else f"{name}: the picture of another job"
 
 
 def _judge_batches(world: World, prefix: str, jobs: Sequence[RowMapping], verdict: Verdict) -> None:

@@ -10,7 +10,7 @@ import random
 import socket
 import struct
 import threading
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Self, TypeVar
@@ -71,7 +71,7 @@ class _Link:
         for writer in (self.client, self.server):
             connection: socket.socket | None = writer.get_extra_info("socket")
             if connection is not None:
-                with contextlib.suppress(OSError):
+                with contextlib.suppress(OSError, ValueError):  # ValueError: closed already
                     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             writer.transport.abort()
 
@@ -99,6 +99,15 @@ class Proxy:
     def set(self, mode: Mode, *, limit: int = 0) -> None:
         """`limit`: bytes before a RESET, bytes a second of a THROTTLE."""
         self.loop.run(self._set(mode, limit))
+
+    @contextlib.contextmanager
+    def spell(self, mode: Mode, *, limit: int = 0) -> Iterator[None]:
+        """So inside the block, well after it."""
+        self.set(mode, limit=limit)
+        try:
+            yield
+        finally:
+            self.set(Mode.PASS)
 
     def cut(self) -> int:
         """Reset every open connection now; how many there were."""

@@ -74,7 +74,7 @@ def totals(rows: list[Entry], soaks: list[Entry]) -> str:
         f"| faults injected | {faults:,} |",
         *(f"| {words} | {everything[name]:,} |" for name, words in _COUNTED.items()),
         f"| ended as `needs_review` or `worker_lost`, for a person | {everything['needs_person']:,} |",
-        f"| what was never seen is rarer, at 95 % (rule of three), than | {3 / jobs:.1e} a job, {3 / faults:.1e} a fault |",
+        f"| never seen, so rarer than (95 %, rule of three) | {3 / jobs:.1e} a job, {3 / faults:.1e} a fault |",
     ]
     return "\n".join(lines)
 

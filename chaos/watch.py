@@ -1,10 +1,8 @@
-"""What rows measure beside the next ended job: claims, messages sent again, whether each worker takes work, who leads."""
+"""What rows measure beside the next ended job: claims, messages sent again, whether each worker works, who leads."""
 
 import base64
 import contextlib
 import json
-import os
-import signal
 import time
 import uuid
 from collections.abc import Iterator, Sequence
@@ -25,36 +23,47 @@ _CLAIMS = """
 
 def claims(run: Run) -> int:
     """How often jobs of this row were claimed so far."""
-    with run.world.engine.connect() as connection:
-        return int(connection.scalar(text(_CLAIMS), {"prefix": f"{run.load.prefix}%"}) or 0)
+    return int(run.world.ask(_CLAIMS, prefix=f"{run.load.prefix}%"))
+
+
+def warm_up(run: Run) -> None:
+    """Until the fleet works: processes that still start would be taken for a fault."""
+    if not run.world.ended():
+        run.load.add(4)
+        run.world.wait_for_progress()
 
 
 def note_consuming(run: Run, *, at_most_s: float = 120.0) -> float:
     """The fault has ended: seconds until a worker claims the next job, noted for the report."""
     began, before = time.monotonic(), claims(run)
-    wait_for(lambda: claims(run) > before or not run.world.unfinished(), every_s=0.02, at_most_s=at_most_s)
+
+    def is_done() -> bool:
+        if ended := run.world.keep_up():  # as whatever runs a worker does
+            run.inject("process ended by it", ended)
+        return claims(run) > before or not run.world.unfinished()
+
+    wait_for(is_done, every_s=0.05, at_most_s=at_most_s)
     run.recoveries_s.append(time.monotonic() - began)
     return run.recoveries_s[-1]
 
 
 @contextlib.contextmanager
 def frozen(world: World, *names: str) -> Iterator[None]:
-    """These processes are stopped (SIGSTOP) inside the block."""
-    pids = [world.child(name).pid for name in names]
-    for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
+    """These processes are stopped inside the block."""
+    for name in names:
+        world.freeze(name)
     try:
         yield
     finally:
-        for pid in pids:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGCONT)
+        for name in names:
+            world.thaw(name)
 
 
 def see_each_consume(run: Run, *, jobs: int = 60, at_most_s: float = 60.0) -> None:
     """Every worker takes work while the others are frozen. Raise TimeoutError for one that lives and takes nothing."""
     workers = run.world.alive("worker")
     for name in workers:
+        run.load.drain()  # or what the others hold would fill all slots
         with frozen(run.world, *(other for other in workers if other != name)):
             before = claims(run)
             run.load.add(jobs)  # in several messages: a frozen one still has one of them put into its connection
@@ -65,6 +74,13 @@ def see_each_consume(run: Run, *, jobs: int = 60, at_most_s: float = 60.0) -> No
 
 
 # -- messages
+
+
+def let_wait(world: World, *, at_most_s: float = 3.0) -> None:
+    """Until a job's message waits in a queue, if one comes."""
+    with contextlib.suppress(TimeoutError):
+        wait_for(lambda: any(world.redis.llen(queue.value) for queue in _JOB_QUEUES), at_most_s=at_most_s)
+    time.sleep(0.3)
 
 
 def flush(world: World) -> list[uuid.UUID]:
@@ -97,11 +113,7 @@ def note_sent_again(run: Run, lost: Sequence[uuid.UUID], *, since: float, at_mos
         rows = connection.execute(text(_SENT), {"ids": list(lost)}).all()
     values = {"ids": [row.id for row in rows], "moments": [row.due_at for row in rows]}
 
-    def are_sent() -> bool:
-        with run.world.engine.connect() as connection:
-            return not connection.scalar(text(_STILL_SENT), values)
-
-    wait_for(are_sent, every_s=0.02, at_most_s=at_most_s)
+    wait_for(lambda: not run.world.ask(_STILL_SENT, **values), every_s=0.02, at_most_s=at_most_s)
     run.recoveries_s.append(time.monotonic() - since)
 
 
@@ -132,9 +144,8 @@ _UNWATCH_LEADER = """
 
 def leader(world: World) -> int | None:
     """The backend that holds the leader's lock; None: nobody leads."""
-    with world.engine.connect() as connection:
-        pid: int | None = connection.scalar(text(_LEADER), {"lock": LEADER_LOCK})
-        return pid
+    pid: int | None = world.ask(_LEADER, lock=LEADER_LOCK)
+    return pid
 
 
 @contextlib.contextmanager

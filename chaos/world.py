@@ -101,7 +101,7 @@ class World:
         service_environment: dict[str, str] | None = None,
     ) -> None:
         self.chance = random.Random(seed)
-        self._folder, self._seed = folder, seed
+        self.folder, self._seed = folder, seed
         self._wanted = {"worker": workers, "dispatcher": dispatchers}
         self._latency = latency
         self._extra = environment or {}
@@ -126,7 +126,7 @@ class World:
     def _open(self) -> None:
         self.loop = self._exits.enter_context(Loop())
         stack = Stack(
-            self._folder, bucket=BUCKET, longest_delay_seconds=0.5, service_environment=self._service_environment
+            self.folder, bucket=BUCKET, longest_delay_seconds=0.5, service_environment=self._service_environment
         )
         self.stack = self._exits.enter_context(stack)
         self.services = self.stack.environment()
@@ -135,7 +135,7 @@ class World:
         self.services |= {
             "PHOTABATCH_S3_BUCKET": BUCKET,
             "PHOTABATCH_ALLOWED_HOSTS": "127.0.0.1",
-            "PHOTABATCH_HOME": str(self._folder),
+            "PHOTABATCH_HOME": str(self.folder),
             "PYTHONDONTWRITEBYTECODE": "",
             **self._extra,
         }
@@ -194,6 +194,13 @@ class World:
         os.killpg(before, signal.SIGKILL)
         wait_for(lambda: child.pid != before and child.is_alive, at_most_s=60)
 
+    def restart_service(self, name: str, what: signal.Signals = signal.SIGTERM) -> None:
+        """Ask it to end in its own way; the stack starts it again."""
+        child = self.stack.child(name)
+        before = child.pid
+        os.kill(before, what)
+        wait_for(lambda: child.pid != before and child.is_alive, at_most_s=60)
+
     def wait_for_service(self, name: str, *, at_most_s: float = 60.0) -> None:
         """Until it does its work again: SELECT 1, PING, or a listing."""
         checks: dict[str, Callable[[], object]] = {
@@ -213,9 +220,10 @@ class World:
         """`worker`, `dispatcher`, or another command; its name. `wires`: its own instead of everybody's."""
         name = f"{kind}-{next(self._numbers)}"
         self.names.setdefault(kind, []).append(name)
-        env = (wires or self.wires).environment(self.services) | environment
+        mark = {"PGOPTIONS": f"-c chaos.process={name}"}  # what a trigger of ours knows its sessions by
+        env = (wires or self.wires).environment(self.services) | mark | environment
         argv = [sys.executable, "-P", "-m", "cli.main", kind, *words]
-        self.stack.spawn(name, argv, env=env, cwd=self._folder, restart=kind == "api")
+        self.stack.spawn(name, argv, env=env, cwd=self.folder, restart=kind == "api")
         return name
 
     def child(self, name: str) -> Child:

@@ -1,4 +1,4 @@
-"""Postgres is killed, stopped, cut off, exhausted, or loses commits; its sessions are ended; the leader loses its lock."""
+"""Postgres is killed, stopped, cut off, used up or loses commits; sessions are ended; the leader loses its lock."""
 
 import contextlib
 import os
@@ -20,6 +20,7 @@ _BACKENDS = "SELECT pid FROM pg_stat_activity WHERE application_name = 'photabat
 
 @row("6a", "Postgres killed or restarted", short=(200, 3), long=(3000, 50))
 def killed(run: Run) -> None:
+    watch.warm_up(run)
     world = run.world
     ends: dict[str, Callable[[], None]] = {
         "Postgres killed": lambda: world.kill_service("postgres"),
@@ -49,7 +50,8 @@ def commits_lost(run: Run) -> None:
 
 
 def _disturb_commits(run: Run, what: Commits) -> None:
-    """One in five, of workers, dispatcher and API alike; each round posts batches over HTTP that retry with their key."""
+    """One in five, of workers, dispatcher and API alike; batches posted over HTTP meanwhile retry with their key."""
+    watch.warm_up(run)
     before = run.world.wires.postgres.lost_commits
     posted = 0
     run.world.wires.postgres.disturb_commits(what, rate=0.2)
@@ -70,13 +72,13 @@ def _disturb_commits(run: Run, what: Commits) -> None:
 
 
 def _batches_by_http(run: Run) -> int:
-    with run.world.engine.connect() as connection:
-        counted = text("SELECT count(*) FROM batches WHERE name LIKE :names")
-        return int(connection.scalar(counted, {"names": f"{run.load.prefix}http-%"}) or 0)
+    names = f"{run.load.prefix}http-%"
+    return int(run.world.ask("SELECT count(*) FROM batches WHERE name LIKE :names", names=names))
 
 
 @row("6d", "Postgres behind a black hole", short=(150, 1), long=(1500, 4))
 def swallowed(run: Run) -> None:
+    watch.warm_up(run)
     for _ in range(run.size.rounds):
         run.load.add(run.size.jobs // run.size.rounds)
         run.pause(0.5, 1.5)
@@ -90,6 +92,7 @@ def swallowed(run: Run) -> None:
 
 @row("6e", "connections to Postgres reset at random", short=(200, 40), long=(2000, 600))
 def reset(run: Run) -> None:
+    watch.warm_up(run)
     run.load.add(run.size.jobs)
     for number in range(run.size.rounds):
         run.inject("connection reset", run.world.wires.postgres.cut())
@@ -102,6 +105,7 @@ def reset(run: Run) -> None:
 
 @row("6f", "connections of Postgres used up", short=(150, 1), long=(1500, 5))
 def used_up(run: Run) -> None:
+    watch.warm_up(run)
     for _ in range(run.size.rounds):
         run.load.add(run.size.jobs // run.size.rounds)
         run.pause(0.3, 1.0)
@@ -115,14 +119,15 @@ def used_up(run: Run) -> None:
 
 @row("6g", "Postgres stopped", short=(150, 1), long=(1500, 5))
 def stopped(run: Run) -> None:
+    watch.warm_up(run)
     for _ in range(run.size.rounds):
         run.load.add(run.size.jobs // run.size.rounds)
         run.pause(0.5, 1.5)
-        run.world.stop_service("postgres")
+        run.world.freeze("postgres")
         try:
             run.pause(10.0, 20.0) if run.size.rounds > 1 else run.pause(6.0, 8.0)
         finally:
-            run.world.continue_service("postgres")
+            run.world.thaw("postgres")
         run.inject("Postgres stopped")
         run.world.wait_for_service("postgres")
         run.recover()
@@ -131,6 +136,7 @@ def stopped(run: Run) -> None:
 
 @row("6h", "sessions ended and statements cancelled", short=(200, 60), long=(2000, 800))
 def noise(run: Run) -> None:
+    watch.warm_up(run)
     run.load.add(run.size.jobs)
     for number in range(run.size.rounds):
         verb = run.chance.choice(("pg_terminate_backend", "pg_cancel_backend", "pg_cancel_backend"))
@@ -145,6 +151,7 @@ def noise(run: Run) -> None:
 @row("6i", "the leader loses its lock", short=(200, 6), long=(2000, 60))
 def deposed(run: Run) -> None:
     """Its session is ended, its connection reset or itself frozen beyond its session; one leads whatever happens."""
+    watch.warm_up(run)
     world = run.world
     with watch.watched_leading(world):
         for number in range(run.size.rounds):
@@ -180,7 +187,7 @@ def _depose(run: Run, way: str) -> None:
 
 def _end_smartly(world: World) -> None:
     """SIGTERM waits for its clients, which never leave, and lets nobody in; so an operator shuts it down fast then."""
-    world.signal_service("postgres", signal.SIGTERM)
+    os.kill(world.child("postgres").pid, signal.SIGTERM)
     time.sleep(1.5)
     world.restart_service("postgres", signal.SIGINT)
 

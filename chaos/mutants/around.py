@@ -1,0 +1,130 @@
+"""What happens around a worker: admission, messages, people, storage, receivers, other accounts."""
+
+from chaos.mutants.mutant import MATCHES, Mutant
+
+_ADMISSION = "tests/integration/test_admission.py::"
+_NOTIFY = "tests/integration/test_notify.py::"
+
+AROUND = (
+    Mutant(
+        "message-before-commit",
+        "messages leave after the commit",
+        "worker/dispatcher.py",
+        '            self._pass("in_tick", is_busy=any(due.values()))\n',
+        "            self._send(connection, Stage.SUBMIT, due[Stage.SUBMIT])\n",
+        ("tests/integration/test_dispatcher_order.py::test_ids_leave_after_the_commit_that_marks_them",),
+    ),
+    Mutant(
+        "poison-for-ever",
+        "a job that kills its workers ends before it has killed them all",
+        "models/dispatch.py",
+        "                 AND claims >= :limit FOR UPDATE SKIP LOCKED))",
+        "                 AND claims < 0 * :limit FOR UPDATE SKIP LOCKED))",
+        (_ADMISSION + "test_a_silent_claim_is_sent_again_and_too_many_end_the_job",),
+    ),
+    Mutant(
+        "dead-workers-keep-their-jobs",
+        "the job of a dead worker moves again",
+        "models/dispatch.py",
+        "                 AND NOT ({_IS_RETRY})\n                 ORDER BY due_at LIMIT :limit",
+        "                 AND NOT ({_IS_RETRY}) AND hold <> 'held'\n                 ORDER BY due_at LIMIT :limit",
+        (MATCHES,),
+    ),
+    Mutant(
+        "cancel-after-the-call",
+        "nothing is cancelled that may have been charged",
+        "models/controls.py",
+        "state = 'submitting' AND requested_at IS NULL\n",
+        "state = 'submitting'\n",
+        ("tests/integration/test_cancel_after_call.py::test_what_may_have_been_called_is_not_cancelled",),
+    ),
+    Mutant(
+        "retry-pays-again",
+        "a retry of what Phota knows pays nothing",
+        "models/generations.py",
+        "         WHEN poll_url IS NOT NULL THEN '{Fate.COLLECT}'\n",
+        "",
+        ("tests/integration/test_retry_generations.py::test_what_phota_knows_is_asked_for_again",),
+    ),
+    Mutant(
+        "budget-unread",
+        "a batch never costs more than its budget",
+        "models/admission.py",
+        "PARTITION BY priority, lane_id ORDER BY place) <= money_usd, true)",
+        "PARTITION BY priority, lane_id ORDER BY place) <= money_usd, true) IS NOT NULL",
+        (_ADMISSION + "test_a_budget_is_never_overspent",),
+    ),
+    Mutant(
+        "accounts-share-budgets",
+        "all batches of an account together never cost more than its budget",
+        "models/admission.py",
+        "            WHEN NOT is_possible OR NOT is_covered THEN NULL",
+        "            WHEN NOT is_possible THEN NULL",
+        ("tests/integration/test_account_budgets.py::test_batches_of_one_account_are_never_above_it_together",),
+    ),
+    Mutant(
+        "windows-unread",
+        "nothing begins outside its window",
+        "worker/admit.py",
+        "waiting = [lane for lane in roomy if lane.room_s is None or lane.room_s > 0]",
+        "waiting = [replace(lane, room_s=None) for lane in roomy]",
+        ("tests/integration/test_windows_admission.py::test_jobs_begin_as_the_clock_on_the_wall_says",),
+    ),
+    Mutant(
+        "jobs-of-all-accounts",
+        "nothing of one account reaches another",
+        "models/jobs.py",
+        "FROM jobs AS job WHERE job.id = :id AND job.account_id = :account",
+        "FROM jobs AS job WHERE job.id = :id AND (job.account_id = :account OR true)",
+        ("tests/integration/test_api_isolation.py::test_ids_of_another_account_are_unknown_ones",),
+    ),
+    Mutant(
+        "objects-overwritten",
+        "no object is ever overwritten",
+        "clients/s3_puts.py",
+        'return self._s3.put_object(**upload.fields(), IfNoneMatch="*")["ETag"]',
+        'return self._s3.put_object(**upload.fields())["ETag"]',
+        ("tests/integration/test_storage.py::test_the_same_bytes_may_be_put_again_and_other_bytes_never",),
+    ),
+    Mutant(
+        "uploads-unchecked",
+        "storage keeps what was sent, or nothing",
+        "clients/s3_puts.py",
+        '            "ChecksumSHA256": base64_of(self.sha256_hex),\n',
+        "",
+        ("tests/integration/test_stored_whole.py::test_bytes_that_are_not_those_of_their_checksum_are_refused",),
+    ),
+    Mutant(
+        "half-a-download",
+        "a result that broke off is no result",
+        "clients/phota.py",
+        "    if announced.isdecimal() and int(announced) != came:",
+        "    if announced.isdecimal() and int(announced) < 0:",
+        ("tests/unit/test_phota_client.py::test_a_bad_download_says_what_to_do",),
+    ),
+    Mutant(
+        "new-webhook-id-each-try",
+        "an event has the same id on every try",
+        "worker/pump.py",
+        'message_id=f"msg_{message.id.hex}"',
+        'message_id=f"msg_{message.id.hex}{message.tries}"',
+        (_NOTIFY + "test_a_receiver_that_fails_nine_times_gets_everything_in_order",),
+    ),
+    Mutant(
+        "delivered-before-the-answer",
+        "an event is delivered when its receiver has said so",
+        "worker/pump.py",
+        "        move = after_answer(message, answer, self._kit.random_source)\n",
+        "        taken = Answer(200, None, None, is_delivered=True, is_gone=False)\n"
+        "        move = after_answer(message, taken, self._kit.random_source)\n",
+        (_NOTIFY + "test_what_is_no_2xx_is_a_failure_and_no_redirect_is_followed",),
+    ),
+    Mutant(
+        "one-public-address-is-enough",
+        "no user's URL reaches a private address",
+        "clients/addresses.py",
+        "return self.names(host) or all(is_public(one)",
+        "return self.names(host) or any(is_public(one)",
+        ("tests/integration/test_ssrf.py::test_no_hostile_url_reaches_anything",),
+    ),
+)
