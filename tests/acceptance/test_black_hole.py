@@ -24,6 +24,7 @@ def through(fleet: Fleet, link: Proxy) -> dict[str, str]:
     return {"PHOTABATCH_DATABASE_URL": url.render_as_string(hide_password=False)}
 
 
+@pytest.mark.campaign
 def test_another_dispatcher_leads_while_the_first_is_cut_off_and_it_takes_over_again(
     idle_fleet: Fleet, engine: Engine, link: Proxy
 ) -> None:
@@ -42,6 +43,7 @@ def test_another_dispatcher_leads_while_the_first_is_cut_off_and_it_takes_over_a
     assert cut_off.is_alive
 
 
+@pytest.mark.campaign
 def test_a_worker_works_again_after_its_connections_went_dead(idle_fleet: Fleet, engine: Engine, link: Proxy) -> None:
     idle_fleet.start(workers=0)
     idle_fleet.start_worker(**through(idle_fleet, link))

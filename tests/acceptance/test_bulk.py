@@ -184,6 +184,7 @@ def test_failed_jobs_are_left_alone_until_they_are_asked_for(hall: Hall, tmp_pat
     assert (again["id"], again["counts"]["succeeded"], again["status"]) == (first["id"], 6, "completed")
 
 
+@pytest.mark.campaign
 def test_sixty_four_workers_never_begin_a_job_beyond_the_budget(
     stack: Stack, database_url: str, engine: Engine, tmp_path: Path
 ) -> None:

@@ -81,6 +81,7 @@ def test_a_worker_whose_event_loop_hangs_ends_itself(idle_fleet: Fleet, engine: 
     all_succeed(idle_fleet, engine, 1)
 
 
+@pytest.mark.campaign
 def test_an_idle_worker_a_cut_off_one_and_one_without_dispatcher_live_on(
     idle_fleet: Fleet, engine: Engine, broker: LosingProxy
 ) -> None:
@@ -95,6 +96,7 @@ def test_an_idle_worker_a_cut_off_one_and_one_without_dispatcher_live_on(
     assert worker.is_alive, worker.log_tail()
 
 
+@pytest.mark.campaign
 def test_a_worker_busy_with_long_calls_lives_on(idle_fleet: Fleet, engine: Engine, broker: LosingProxy) -> None:
     idle_fleet.configure(latency="12")
     worker = start(idle_fleet, broker, PHOTABATCH_PHOTA_MODE="sync")

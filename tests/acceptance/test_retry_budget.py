@@ -2,6 +2,7 @@
 
 import time
 
+import pytest
 from sqlalchemy import Engine
 
 from tests.acceptance.conftest import Fleet, eventually, states
@@ -10,6 +11,7 @@ from tests.acceptance.test_faults import add_jobs, all_succeed
 JOBS = 300
 
 
+@pytest.mark.campaign
 def test_half_of_the_calls_fail_for_a_while(idle_fleet: Fleet, engine: Engine) -> None:
     idle_fleet.configure(faults=[{"match": "submit", "fault": "500", "rate": 0.5}])
     started = time.monotonic()

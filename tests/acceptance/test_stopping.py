@@ -37,6 +37,7 @@ def frozen_postgres(stack: Stack) -> Iterator[None]:
             process.resume()
 
 
+@pytest.mark.campaign
 def test_a_dispatcher_in_the_middle_of_a_query_of_a_frozen_postgres(
     idle_fleet: Fleet, engine: Engine, stack: Stack
 ) -> None:
