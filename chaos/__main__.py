@@ -2,18 +2,15 @@
 
 import argparse
 import json
-import multiprocessing
 import random
 import sys
 import tempfile
-from collections.abc import Sequence
 from contextlib import ExitStack
-from multiprocessing.queues import Queue
 from pathlib import Path
 
-from chaos.campaign import ROWS, SIZES, Result, Row, run_row
+from chaos.campaign import ROWS, SIZES
 from chaos.rows import load_rows
-from chaos.world import World
+from chaos.side_by_side import run_rows
 
 
 def main() -> int:
@@ -25,7 +22,7 @@ def main() -> int:
     print(f"seed {seed}, size {arguments.size}, rows {','.join(one.key for one in rows)}", flush=True)
     with ExitStack() as exits:
         folder = arguments.keep or Path(exits.enter_context(tempfile.TemporaryDirectory()))
-        results = _run(rows, at_once=arguments.at_once, size=arguments.size, seed=seed, folder=folder)
+        results = run_rows(rows, at_once=arguments.at_once, size=arguments.size, seed=seed, folder=folder)
     if arguments.out:
         arguments.out.write_text(json.dumps([result.as_json() for result in results], indent=1) + "\n")
     print(f"{len(results)} rows, {sum(result.verdict.jobs for result in results)} jobs, seed {seed}")
@@ -44,47 +41,6 @@ def _arguments() -> argparse.Namespace:
     if given.keep and given.keep.exists() and any(given.keep.iterdir()):
         parser.error(f"--keep: {given.keep} is not empty; name a folder for this run alone")
     return given
-
-
-def _run(rows: Sequence[Row], *, at_once: int, size: str, seed: int, folder: Path) -> list[Result]:
-    """The most work first, so that none is left with it at the end. Rows of a world that did not start are missing."""
-    new = multiprocessing.get_context("spawn")  # a world makes its process a producer: one each
-    keys: Queue[str | None] = new.Queue()
-    for one in sorted(rows, key=lambda one: one.sizes[size].jobs, reverse=at_once > 1):
-        keys.put(one.key)
-    for _ in range(at_once):
-        keys.put(None)
-    results: Queue[Result | None] = new.Queue()
-    workers = [
-        new.Process(target=_work, args=(keys, results, folder / str(number), size, seed)) for number in range(at_once)
-    ]
-    for worker in workers:
-        worker.start()
-    ended = [result for _ in workers for result in iter(results.get, None)]
-    for worker in workers:
-        worker.join()
-    return ended
-
-
-def _work(keys: "Queue[str | None]", results: "Queue[Result | None]", folder: Path, size: str, seed: int) -> None:
-    """Rows that ask for no world of their own share one."""
-    load_rows()
-    try:
-        with ExitStack() as exits:
-            common: World | None = None
-            for key in iter(keys.get, None):
-                one = ROWS[key]
-                if one.world:
-                    own = folder / f"row{key}"
-                    with World(own, seed=seed, **one.world(own)) as world:
-                        result = run_row(one, world, size=size, seed=seed, occasion=f"row{key}")
-                else:
-                    common = common or exits.enter_context(World(folder / "common", seed=seed))
-                    result = run_row(one, common, size=size, seed=seed, occasion=f"row{key}")
-                print(result, flush=True)
-                results.put(result)
-    finally:
-        results.put(None)
 
 
 if __name__ == "__main__":
