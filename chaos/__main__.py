@@ -22,9 +22,11 @@ def main() -> int:
     print(f"seed {seed}, size {arguments.size}, rows {','.join(one.key for one in rows)}", flush=True)
     with ExitStack() as exits:
         folder = arguments.keep or Path(exits.enter_context(tempfile.TemporaryDirectory()))
-        results = run_rows(rows, at_once=arguments.at_once, size=arguments.size, seed=seed, folder=folder)
-    if arguments.out:
-        arguments.out.write_text(json.dumps([result.as_json() for result in results], indent=1) + "\n")
+        results = []
+        for result in run_rows(rows, at_once=arguments.at_once, size=arguments.size, seed=seed, folder=folder):
+            results.append(result)
+            if arguments.out:  # each time: who ends a long campaign early keeps what it has found
+                arguments.out.write_text(json.dumps([each.as_json() for each in results], indent=1) + "\n")
     print(f"{len(results)} rows, {sum(result.verdict.jobs for result in results)} jobs, seed {seed}")
     return 0 if len(results) == len(rows) and all(result.is_good for result in results) else 1
 

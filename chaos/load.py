@@ -20,6 +20,10 @@ from producer.submission import submit
 _GROUP = 500  # jobs of a batch
 _INPUT = "chaos/input.jpg"
 _PHOTO = b"\xff\xd8\xff"
+_OPEN = """
+    SELECT count(*) FROM batches WHERE closes_at <= now() AND finished_at IS NULL
+    AND NOT EXISTS (SELECT FROM jobs WHERE batch_id = batches.id AND finished_at IS NULL)
+"""  # of which every job has ended, and which have not been told to have
 _LOUD = tuple(f"job.{state}" for state in JobState if state.is_final and state is not JobState.SKIPPED)
 
 
@@ -99,7 +103,7 @@ class Load:
 
     def _is_done(self) -> bool:
         self.world.keep_up()
-        if self.world.unfinished():
+        if self.world.unfinished() or self.world.ask(_OPEN):
             return False
         self.world.hasten_events()
         return self.world.is_told()

@@ -61,7 +61,8 @@ class Verdict:
 
 _JOBS = """
     SELECT job.id, job.state, job.client_request_id, job.remote_job_id, job.cost_usd, job.estimate_usd, job.error_code,
-           job.superseded_at IS NOT NULL AS is_superseded, batch.id AS batch_id, batch.slug, job.account_id
+           job.superseded_at IS NOT NULL AS is_superseded, job.retry_of IS NULL AS is_first,
+           batch.id AS batch_id, batch.slug, job.account_id
     FROM jobs AS job JOIN batches AS batch ON batch.id = job.batch_id WHERE batch.name LIKE :prefix
 """
 _OUTPUTS = """
@@ -75,7 +76,7 @@ _FINALS = """
     JOIN batches AS batch ON batch.id = job.batch_id WHERE batch.name LIKE :prefix GROUP BY watched.job_id
 """
 _BATCHES = """
-    SELECT batch.id, batch.slug, batch.status, batch.closes_at IS NOT NULL AS is_closed, batch.budget_usd,
+    SELECT batch.id, batch.slug, batch.status, batch.closes_at <= now() - interval '5 s' AS is_closed, batch.budget_usd,
            batch.cancelled_at IS NOT NULL AS is_cancelled, batch.webhook_url,
            progress.total, progress.reserved_usd, progress.spent_usd, to_jsonb(progress) AS progress
     FROM batches AS batch JOIN batch_progress AS progress ON progress.batch_id = batch.id
@@ -97,8 +98,8 @@ def judge(world: World, prefix: str, *, accepted: int, allows_review: bool = Fal
     verdict = Verdict()
     jobs = _read(world, _JOBS, prefix)
     verdict.jobs = len(jobs)
-    if len(jobs) != accepted:
-        verdict.note("lost", [f"{accepted} jobs were accepted, {len(jobs)} are in the table"])
+    if (found := sum(job["is_first"] for job in jobs)) != accepted:
+        verdict.note("lost", [f"{accepted} jobs were accepted, {found} are in the table"])
     _judge_states(world, prefix, jobs, verdict)
     ledger: list[dict[str, Any]] = world.ledger()["charges"]
     _judge_charges(jobs, ledger, verdict, allows_review=allows_review)
@@ -164,7 +165,9 @@ def _judge_outputs(
     world: World, prefix: str, jobs: Sequence[RowMapping], ledger: Sequence[Mapping[str, Any]], verdict: Verdict
 ) -> None:
     outputs = _read(world, _OUTPUTS, prefix)
-    made_by: dict[str, str] = {charge["client_request_id"]: charge["job_id"] for charge in ledger}
+    made_by: dict[str, list[str]] = defaultdict(list)
+    for charge in ledger:
+        made_by[charge["client_request_id"]].append(charge["job_id"])
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         faults = list(pool.map(lambda output: _fault_of(world, output, made_by), outputs))
     verdict.note("partial", [fault for fault in faults if fault])
@@ -175,8 +178,8 @@ def _judge_outputs(
     )
 
 
-def _fault_of(world: World, output: RowMapping, made_by: Mapping[str, str]) -> str | None:
-    """What is wrong with a stored picture; None if nothing is. `made_by`: by request, Phota's job in its ledger."""
+def _fault_of(world: World, output: RowMapping, made_by: Mapping[str, Sequence[str]]) -> str | None:
+    """What is wrong with a stored picture; None if nothing is. `made_by`: by request, Phota's jobs in its ledger."""
     name = f"{output['id']} {output['key']}"
     if output["state"] != "succeeded":
         return f"{name}: of a job that is {output['state']}"
@@ -190,7 +193,7 @@ def _fault_of(world: World, output: RowMapping, made_by: Mapping[str, str]) -> s
         Image.open(io.BytesIO(data)).load()
     except (OSError, SyntaxError) as error:
         return f"{name}: {error}"
-    is_own = made_by.get(output["client_request_id"], "none").encode() in data
+    is_own = any(job.encode() in data for job in made_by.get(output["client_request_id"], ()))
     return None if is_own else f"{name}: the picture of another job"
 
 

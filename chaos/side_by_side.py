@@ -13,7 +13,7 @@ from chaos.rows import load_rows
 from chaos.world import World
 
 
-def run_rows(rows: Sequence[Row], *, at_once: int, size: str, seed: int, folder: Path) -> list[Result]:
+def run_rows(rows: Sequence[Row], *, at_once: int, size: str, seed: int, folder: Path) -> Iterator[Result]:
     """The most work first, so that none is left with it at the end. Rows of a world that died are missing."""
     new = multiprocessing.get_context("spawn")  # a world makes its process a producer: one each
     keys: Queue[str] = new.Queue()
@@ -25,7 +25,7 @@ def run_rows(rows: Sequence[Row], *, at_once: int, size: str, seed: int, folder:
     ]
     for worker in workers:
         worker.start()
-    return list(_ended(results, workers))
+    yield from _ended(results, workers)
 
 
 def _ended(results: "Queue[Result]", workers: Sequence[BaseProcess]) -> Iterator[Result]:

@@ -76,7 +76,7 @@ class Soak:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m chaos.soak", description=__doc__)
     parser.add_argument("--minutes", type=float, default=60)
-    parser.add_argument("--rate", type=float, default=12, help="jobs a second")
+    parser.add_argument("--rate", type=float, default=8, help="jobs a second")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
     parser.add_argument("--out", type=Path, metavar="FILE", help="figures as JSON, for chaos.report")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="data and logs stay there")

@@ -168,7 +168,13 @@ def api(host: str, port: int | None) -> None:
 @click.option("--limit", type=click.IntRange(1), default=None, help="Hidden limit of jobs in flight.")
 @click.option("--credit", type=float, default=None, help="Balance in USD.")
 @click.option("--key", default=None, help="The only key to accept; any without it.")
-@click.option("--bytes", "size", type=click.IntRange(1), default=None, help="Answer with pictures of about this size, quickly made.")
+@click.option(
+    "--bytes",
+    "size",
+    type=click.IntRange(1),
+    default=None,
+    help="Answer with pictures of about this size, quickly made.",
+)
 @click.option("--seed", type=int, default=None)
 @click.option("--data", type=click.Path(path_type=Path), default=None, help="Folder that keeps jobs and charges.")
 def simulator(**options: object) -> None:

@@ -14,6 +14,7 @@ from models.states import WORKING_STATES, JobState, Stage
 CHANNEL = "photabatch_due"  # NOTIFY: something became due
 LEADER_LOCK = 0x70686F7462  # advisory lock: one dispatcher works, the others wait for it
 MAX_CLAIMS = 5  # claims that end without a word, all but the first alone in a message, before a job counts as poison
+QUARANTINE = 2  # such claims, from which on a job goes out only while no other of its kind is out
 IMPATIENCE_S = 3.0  # a message this old in an empty queue is lost, not late
 
 _STAGE_OF = {state.value: state.stage for state in WORKING_STATES if state.stage}
@@ -74,22 +75,41 @@ _DUE = text(
     f"""
     UPDATE jobs SET hold = 'sent', due_at = now() + make_interval(secs => :resend)
     WHERE id = ANY (ARRAY(SELECT id FROM jobs WHERE state IN ({quoted(WORKING_STATES)}) AND due_at <= now()
-                 AND NOT ({_IS_RETRY})
+                 AND claims < {QUARANTINE} AND NOT ({_IS_RETRY})
                  ORDER BY due_at LIMIT :limit FOR UPDATE SKIP LOCKED))
     RETURNING id, state
     """
 )
 
 
+# Who dies takes along what else is in hand: at this one's next death nobody else of those is to be there again.
+_ALONE = text(
+    f"""
+    UPDATE jobs SET hold = 'sent', due_at = now() + make_interval(secs => :resend)
+    WHERE id = (SELECT id FROM jobs WHERE state IN ({quoted(WORKING_STATES)}) AND claims >= {QUARANTINE}
+                AND due_at <= now() AND NOT EXISTS (
+                    SELECT FROM jobs AS other WHERE claims >= {QUARANTINE} AND due_at > now()
+                    AND (hold = 'sent' OR hold = 'held' AND claims > {QUARANTINE}))
+                ORDER BY due_at LIMIT 1 FOR UPDATE SKIP LOCKED)
+    RETURNING id, state
+    """
+)
+
+
 def take_due(connection: Connection, *, limit: int) -> dict[Stage, list[uuid.UUID]]:
-    """Whatever is due, whoever held it, but for calls to be repeated: marked as sent, by stage."""
-    return _by_stage(connection.execute(_DUE, {"resend": RESEND_S, "limit": limit}))
+    """Whatever is due, whoever held it, but for calls to be repeated: marked as sent, by stage.
+
+    Of jobs whose claims ended without a word `QUARANTINE` times one, if no other of them is on its way or in hand.
+    """
+    due = connection.execute(_DUE, {"resend": RESEND_S, "limit": limit})
+    alone = connection.execute(_ALONE, {"resend": RESEND_S})
+    return _by_stage([*due, *alone])
 
 
 _RETRIES = text(
     f"""
     UPDATE jobs SET hold = 'sent', due_at = now() + make_interval(secs => :resend)
-    WHERE id = ANY (ARRAY(SELECT id FROM jobs WHERE {_IS_RETRY} AND due_at <= now()
+    WHERE id = ANY (ARRAY(SELECT id FROM jobs WHERE {_IS_RETRY} AND claims < {QUARANTINE} AND due_at <= now()
                  ORDER BY priority, due_at LIMIT :limit FOR UPDATE SKIP LOCKED))
     RETURNING id
     """
@@ -148,8 +168,11 @@ def unsend(connection: Connection, ids: Sequence[uuid.UUID]) -> None:
     connection.execute(_UNSENT, {"ids": list(ids)})
 
 
-# Retries that wait for their budget would have the dispatcher look all the time.
-_NEXT_JOB = f"SELECT min(due_at) AS due_at FROM jobs WHERE state IN ({quoted(WORKING_STATES)}) AND NOT ({_IS_RETRY})"
+# What waits for a budget or for its turn alone would have the dispatcher look all the time.
+_NEXT_JOB = f"""
+    SELECT min(due_at) AS due_at FROM jobs
+    WHERE state IN ({quoted(WORKING_STATES)}) AND claims < {QUARANTINE} AND NOT ({_IS_RETRY})
+"""
 # An endpoint with a backlog is due when its lease, resend or pace allows.
 _NEXT_ENDPOINT = """
     SELECT min(greatest(pending.due_at, endpoint.due_at)) AS due_at

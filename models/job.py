@@ -71,6 +71,7 @@ class Job(Base):
             postgresql_where=text(f"{_IS_USED} AND content_key IS NOT NULL"),
         ),
         Index("ix_jobs_unclear", "content_key", postgresql_where=text(f"{IS_UNCLEAR} AND content_key IS NOT NULL")),
+        Index("ix_jobs_suspect", "due_at", postgresql_where=text("claims >= 2")),  # models.dispatch.QUARANTINE
         Index("ix_jobs_same_as", "same_as", postgresql_where=text("same_as IS NOT NULL")),
     )
 

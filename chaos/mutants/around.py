@@ -26,8 +26,8 @@ AROUND = (
         "dead-workers-keep-their-jobs",
         "the job of a dead worker moves again",
         "models/dispatch.py",
-        "                 AND NOT ({_IS_RETRY})\n                 ORDER BY due_at LIMIT :limit",
-        "                 AND NOT ({_IS_RETRY}) AND hold <> 'held'\n                 ORDER BY due_at LIMIT :limit",
+        "AND claims < {QUARANTINE} AND NOT ({_IS_RETRY})\n                 ORDER BY",
+        "AND claims < {QUARANTINE} AND NOT ({_IS_RETRY}) AND hold <> 'held'\n                 ORDER BY",
         (MATCHES,),
     ),
     Mutant(

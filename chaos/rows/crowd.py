@@ -1,5 +1,6 @@
 """Many jobs of many accounts: what is taken in, what it takes, and whether a small account waits."""
 
+import contextlib
 import time
 
 from chaos.campaign import Run, row
@@ -7,8 +8,7 @@ from chaos.load import Load
 from chaos.world import wait_for
 from models import Priority, new_id
 from models.accounts import AccountRef, put_account
-from producer.batches import cancel_batch
-from producer.webhooks import new_secret
+from producer.batches import BatchFinished, cancel_batch
 
 _PROBE = 10  # jobs of the small account
 _MB = 2**20
@@ -33,14 +33,14 @@ def crowd(run: Run) -> None:
         f"Redis {info['used_memory'] / _MB:.1f} MB, {info['used_memory_peak'] / _MB:.1f} MB at most since it started",
     ]
     for batch in run.load.batches:
-        with run.world.engine.begin() as connection:
+        with contextlib.suppress(BatchFinished), run.world.engine.begin() as connection:
             cancel_batch(connection, batch.id)
 
 
 def _account(run: Run, name: str) -> AccountRef:
     account = AccountRef(new_id(), f"{name}-{run.load.prefix}", None, None, None)
     with run.world.engine.begin() as connection:
-        put_account(connection, account, webhook_secret=new_secret())
+        put_account(connection, account, webhook_secret=run.world.receiver.secrets["/each"])
     return account
 
 

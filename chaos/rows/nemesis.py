@@ -16,7 +16,7 @@ _PHOTA = ("429", "500", "502", "503", "504", "reset", "reset_after", "truncate",
 _DOWNLOADS = ("500", "reset", "truncate", "wrong_length", "not_an_image", "expired", "slow")
 
 
-@row("17", "everything at once, seeded", smoke=(300, 6), short=(1_500, 20), long=(30_000, 300))
+@row("17", "everything at once, seeded", smoke=(300, 6), short=(1_500, 20), long=(20_000, 200))
 def nemesis(run: Run) -> None:
     """One to three faults at a time for 1 to 6 s, then recovery; the backlog is filled up as it drains."""
     most = max(200, min(1_500, run.size.jobs // 3))

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from decimal import Decimal
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, text
 
 from chaos.campaign import Run, row
 from models.inserts import BatchRef
@@ -23,12 +23,18 @@ from producer.batches import (
 Action = Callable[[Connection, BatchRef], object]
 
 _ENOUGH = Decimal(1_000)  # USD
+_LITTLE = Decimal("0.30")  # USD, for two more jobs
+_COMMITTED = """
+    SELECT coalesce(sum(coalesce(cost_usd, CASE WHEN state <> 'queued' AND finished_at IS NULL
+                                           THEN estimate_usd END)), 0)
+    FROM jobs WHERE batch_id = :id
+"""
 _ACTIONS: dict[str, Action] = {
     "pause": lambda connection, batch: pause_batch(connection, batch.id),
     "resume": lambda connection, batch: resume_batch(connection, batch.id),
     "cancel": lambda connection, batch: cancel_batch(connection, batch.id),
     "retry": lambda connection, batch: retry_batch(connection, batch.id),
-    "small budget": lambda connection, batch: limit_batch(connection, batch.id, BatchLimits(budget_usd=Decimal(1))),
+    "small budget": lambda connection, batch: _leave_little(connection, batch),
     "more budget": lambda connection, batch: resume_batch(connection, batch.id, budget_usd=_ENOUGH),
 }
 
@@ -54,6 +60,13 @@ def _meddle(run: Run, batch: BatchRef, seed: float) -> None:
         time.sleep(seed * run.chance.random())
         if _try(run, name, batch):
             run.inject(name)
+
+
+def _leave_little(connection: Connection, batch: BatchRef) -> None:
+    """A budget just above what is spent and reserved: whatever exceeds it in the end was admitted in spite of it."""
+    limit_batch(connection, batch.id, BatchLimits(budget_usd=_LITTLE))  # from here on nobody admits
+    committed = connection.execute(text(_COMMITTED), {"id": batch.id}).scalar_one()
+    limit_batch(connection, batch.id, BatchLimits(budget_usd=committed + _LITTLE))
 
 
 def _try(run: Run, name: str, batch: BatchRef) -> bool:

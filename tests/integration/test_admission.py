@@ -176,6 +176,35 @@ def test_what_was_in_the_hands_of_a_dead_worker_is_suspect_until_it_moves(engine
         assert dispatch.suspects(connection, []) == set()
 
 
+def test_what_fell_silent_twice_is_sent_one_at_a_time(engine: Engine, run: Run) -> None:
+    add_batch(engine, 3)
+    ids = admit_all(engine)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE jobs SET hold = 'idle', due_at = now(), claims = 2"))
+        first = dispatch.take_due(connection, limit=10)[Stage.SUBMIT]
+        assert (len(first), dispatch.take_due(connection, limit=10)) == (1, {}), "on its way"
+        assert dispatch.seconds_to_next(connection, with_endpoints=False) is None, "nothing to hurry for"
+    assert claimed(run, Stage.SUBMIT, first)
+    with engine.begin() as connection:
+        assert dispatch.take_due(connection, limit=10) == {}, "in hand"
+        connection.execute(text("UPDATE jobs SET claims = 0 WHERE id = :id"), {"id": first[0]})
+        [second] = dispatch.take_due(connection, limit=10)[Stage.SUBMIT]
+    assert second in set(ids) - set(first)
+
+
+def test_a_job_whose_worker_died_once_waits_for_nobody(engine: Engine, run: Run) -> None:
+    add_batch(engine, 2)
+    ids = admit_all(engine)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE jobs SET claims = 1"))
+    assert len(claimed(run, Stage.SUBMIT, ids)) == 2
+    with engine.begin() as connection:
+        connection.execute(
+            text("UPDATE jobs SET hold = 'idle', due_at = now(), claims = 1 WHERE id = :id"), {"id": ids[0]}
+        )
+        assert dispatch.take_due(connection, limit=10) == {Stage.SUBMIT: ids[:1]}
+
+
 def test_a_lost_message_is_told_from_a_late_one(engine: Engine) -> None:
     add_batch(engine, 2)
     admit_all(engine)

@@ -23,6 +23,7 @@ STATEMENTS: Mapping[TextClause, Statement] = {
     dispatch._WAKE: workers.wake,
     dispatch._POISON: workers.fail_poison,
     dispatch._DUE: workers.take_due,
+    dispatch._ALONE: workers.take_alone,
     dispatch._RETRIES: workers.take_retries,
     dispatch._FORGIVE: workers.forgive,
     dispatch._LOST: workers.take_lost,

@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 from models.claims import ClaimedJob
+from models.dispatch import QUARANTINE
 from models.states import WORKING_STATES
 from tests.machine.rows import Row, Stored, Table
 
@@ -141,12 +142,23 @@ def fail_poison(table: Table, values: Values) -> Found:
 
 
 def take_due(table: Table, values: Values) -> Found:
-    taken = sorted((row for row in _due(table) if not _is_retry(row)), key=_due_at)[: values["limit"]]
-    return _sent(table, taken, values)
+    rows = (row for row in _due(table) if row.claims < QUARANTINE and not _is_retry(row))
+    return _sent(table, sorted(rows, key=_due_at)[: values["limit"]], values)
+
+
+def take_alone(table: Table, values: Values) -> Found:
+    suspects = table.where(lambda row: row.claims >= QUARANTINE and row.due_at is not None)
+    is_taken = any(
+        _due_at(row) > table.now and (row.hold == "sent" or (row.hold == "held" and row.claims > QUARANTINE))
+        for row in suspects
+    )
+    waiting = sorted((row for row in _due(table) if row.claims >= QUARANTINE), key=_due_at)
+    return _sent(table, [] if is_taken else waiting[:1], values)
 
 
 def take_retries(table: Table, values: Values) -> Found:
-    taken = sorted(filter(_is_retry, _due(table)), key=lambda row: (row.priority, _due_at(row)))[: values["limit"]]
+    rows = (row for row in _due(table) if row.claims < QUARANTINE and _is_retry(row))
+    taken = sorted(rows, key=lambda row: (row.priority, _due_at(row)))[: values["limit"]]
     return _sent(table, taken, values)
 
 
