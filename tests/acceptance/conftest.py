@@ -76,7 +76,7 @@ class Fleet:
         self._spawn("api", "--port", str(port), ready=lambda: _is_up(f"{url}/healthz"))
         return url
 
-    def start(self, *, workers: int = 2, dispatchers: int = 1, **environment: str) -> None:
+    def start(self, *, workers: int = 1, dispatchers: int = 1, **environment: str) -> None:
         for _ in range(dispatchers):
             self._spawn("dispatcher", **environment)
         for _ in range(workers):
@@ -150,7 +150,7 @@ def _is_up(url: str) -> bool:
 
 @pytest.fixture
 def fleet(stack: Stack, database_url: str, tmp_path: Path) -> Iterator[Fleet]:
-    """Dispatcher, two workers, and a simulated Phota that answers within a fifth of a second."""
+    """Dispatcher, worker, and a simulated Phota that answers within a fifth of a second."""
     fleet = bare_fleet(stack, database_url, tmp_path, *QUICK)
     fleet.start()
     yield fleet

@@ -106,6 +106,7 @@ def test_a_worker_that_is_asked_to_stop_hands_back(fleet: Fleet, engine: Engine)
     add_jobs(engine, 40)
     assert some_done(engine, 3)
     worker = fleet.child("worker")
+    fleet.start_worker()
     asked = time.monotonic()
     os.kill(worker.pid, signal.SIGTERM)
     assert eventually(lambda: not worker.is_alive, within_s=10)
@@ -138,5 +139,6 @@ def test_a_worker_stops_in_time_though_the_database_hangs(fleet: Fleet, engine: 
     finally:
         for process in reversed(family):
             process.resume()
+    fleet.start_worker()
     expire_leases(engine)
     all_succeed(fleet, engine, 30)

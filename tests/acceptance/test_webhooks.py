@@ -176,6 +176,7 @@ def test_a_worker_that_is_asked_to_stop_loses_nothing(fleet: Fleet, engine: Engi
     add_jobs(engine, 60)
     assert eventually(lambda: len(listener.taken) >= 10)
     victim = fleet.child("worker")
+    fleet.start_worker()
     os.kill(victim.pid, signal.SIGTERM)
     assert eventually(lambda: not victim.is_alive, within_s=10)
     assert eventually(lambda: len(listener.jobs()) == 60, within_s=20), len(listener.jobs())
