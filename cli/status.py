@@ -68,7 +68,7 @@ def status(batch: str | None, with_jobs: bool, as_json: bool, limit: int) -> Non
 
 
 def _show_batches(connection: Connection, limit: int, *, as_json: bool) -> None:
-    views = list_batches(connection, DEFAULT_ACCOUNT, limit=limit)
+    views = list_batches(connection, DEFAULT_ACCOUNT, limit=limit, with_errors=True)
     if as_json:
         for view in views:
             emit(view.as_json())
@@ -76,7 +76,8 @@ def _show_batches(connection: Connection, limit: int, *, as_json: bool) -> None:
     lone = count_lone_jobs(connection, DEFAULT_ACCOUNT)
     width = max((len(name) for name in (_LONE, *(view.slug for view in views))), default=0)
     for view in views:
-        click.echo(f"{view.slug:{width}} {view.status:22} {describe(view)}")
+        commonest = "".join(f"; {error['count']} × {error['code']}" for error in view.errors[:1])
+        click.echo(f"{view.slug:{width}} {view.status:22} {describe(view)}{commonest}")
     if lone:
         counts = ", ".join(f"{lone[state]} {state}" for state in JobState if state in lone)
         click.echo(f"{_LONE:{width}} {'':22} {counts}: photabatch status --jobs")

@@ -1,7 +1,7 @@
 """A batch as people and programs see it: the batch object of the contract."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -167,12 +167,17 @@ _READ_MANY_ERRORS = text(
 
 async def read_batches_async(connection: AsyncConnection, ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, BatchView]:
     """As `read_batch`, for many in two statements; those that exist, by id."""
-    errors: dict[uuid.UUID, list[dict[str, Any]]] = {}
-    for row in (await connection.execute(_READ_MANY_ERRORS, {"ids": list(ids)})).mappings():
-        error = {"code": row["code"], "message": row["message"], "count": row["count"]}
-        errors.setdefault(row["batch_id"], []).append(error)
+    errors = _by_batch((await connection.execute(_READ_MANY_ERRORS, {"ids": list(ids)})).mappings())
     rows = (await connection.execute(_READ_MANY, {"ids": list(ids)})).mappings()
     return {row["id"]: _view(row, errors.get(row["id"], [])) for row in rows}
+
+
+def _by_batch(rows: Iterable[RowMapping]) -> dict[uuid.UUID, list[dict[str, Any]]]:
+    errors: dict[uuid.UUID, list[dict[str, Any]]] = {}
+    for row in rows:
+        error = {"code": row["code"], "message": row["message"], "count": row["count"]}
+        errors.setdefault(row["batch_id"], []).append(error)
+    return errors
 
 
 _FIND = text(
@@ -208,10 +213,14 @@ def list_batches(
     limit: int,
     before: uuid.UUID | None = None,
     status: BatchStatus | None = None,
+    with_errors: bool = False,
 ) -> list[BatchView]:
-    """Newest first, without their errors; ids are in the order of their making, so `before` is a cursor."""
+    """Newest first; ids are in the order of their making, so `before` is a cursor. Without errors cheap at any size."""
     wanted = {"account": account_id, "limit": limit, "before": before, "status": status}
-    return [_view(row, []) for row in connection.execute(_LIST, wanted).mappings()]
+    rows = connection.execute(_LIST, wanted).mappings().all()
+    ids = [row["id"] for row in rows] if with_errors else []
+    errors = _by_batch(connection.execute(_READ_MANY_ERRORS, {"ids": ids}).mappings())
+    return [_view(row, errors.get(row["id"], [])) for row in rows]
 
 
 _LONE = text(

@@ -87,6 +87,7 @@ def test_a_job_that_phota_gives_up_fails_with_its_code(fleet: Fleet, engine: Eng
     assert eventually(lambda: states(engine) == {"succeeded": 2, "failed": 1}), states(engine)
     with engine.connect() as connection:
         assert connection.scalar(text("SELECT error_code FROM jobs WHERE state = 'failed'")) == "model_overloaded"
+    assert "1 × model_overloaded" in fleet.command("status").stdout
     assert fleet.ledger()["totals"]["charges"] == 2
 
 
