@@ -114,6 +114,6 @@ def _refusal(what: str, error: boto.ClientError) -> StorageError:
     kind = _KINDS.get(code, StorageError)
     if status_of(error) >= 500 or status_of(error) == 429:
         kind = StorageUnavailable
-    elif status_of(error) == 403:
+    elif status_of(error) == 403 and code not in _KINDS:
         kind = AccessDenied
     return kind(without_secrets(f"{what}: {code}: {message}"[:500]))

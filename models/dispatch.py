@@ -121,12 +121,17 @@ def take_retries(connection: Connection, *, limit: int) -> list[uuid.UUID]:
     return list(connection.execute(_RETRIES, {"resend": RESEND_S, "limit": limit}).scalars())
 
 
-_FORGIVE = text("UPDATE jobs SET attempt = greatest(attempt - 1, 1) WHERE id = ANY(:ids)")
+_FORGIVE = text(
+    """
+    UPDATE jobs SET attempt = greatest(attempt - 1, 1)
+    WHERE id = ANY(:ids) AND requested_at > now() - make_interval(secs => :age)
+    """
+)
 
 
-def forgive(connection: Connection, ids: Sequence[uuid.UUID]) -> None:
-    """Their next failure costs no attempt: they are probes of an upstream that is known to fail."""
-    connection.execute(_FORGIVE, {"ids": list(ids)})
+def forgive(connection: Connection, ids: Sequence[uuid.UUID], *, younger_than_s: float) -> None:
+    """Their next failure costs no attempt, unless their first call is older than that."""
+    connection.execute(_FORGIVE, {"ids": list(ids), "age": younger_than_s})
 
 
 _SUSPECTS = text("SELECT id FROM jobs WHERE id = ANY(:ids) AND claims > 0")

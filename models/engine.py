@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 LONGEST_ANSWER_S = 600.0  # for processes whose statements may be about all of a million jobs
-_WORKER_ANSWER_S = 30.0  # a worker's statements are about some hundred rows; after a lease their jobs are another's
+WORKER_ANSWER_S = 30.0  # a worker's statements are about some hundred rows; after a lease their jobs are another's
 _INTERVAL_S = 0.1  # between two looks for signals while waiting; psycopg's own
 
 _CONNECT = {
@@ -71,7 +71,7 @@ def new_engine(url: str, *, connections: int = 5, answer_s: float | None = None)
 
 
 def new_async_engine(
-    url: str, *, connections: int, name: str = "photabatch", answer_s: float = _WORKER_ANSWER_S
+    url: str, *, connections: int, name: str = "photabatch", answer_s: float = WORKER_ANSWER_S
 ) -> AsyncEngine:
     """`name`: of its sessions, as Postgres lists them. `answer_s`: as above."""
 

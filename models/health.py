@@ -22,6 +22,7 @@ class UpstreamState:
     closed_reason: str | None = None
     latency_s: dict[str, float] = field(default_factory=dict)
     told_at: float = 0.0  # Unix time, seconds
+    failures: int = 0  # of calls, since one succeeded
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,7 @@ async def report(connection: AsyncConnection, seen: Report) -> None:
 
 _READ = text(
     """
-    SELECT in_flight_limit, is_slow_start, refused_limit,
+    SELECT in_flight_limit, is_slow_start, refused_limit, failures,
            extract(epoch FROM now() - decreased_at)::float8 AS since_decrease_s,
            coalesce(extract(epoch FROM closed_until - now()), 0)::float8 AS closed_for_s, closed_reason, latency_s,
            extract(epoch FROM clock_timestamp())::float8 AS told_at
@@ -93,7 +94,7 @@ _WRITE = text(
     UPDATE upstreams SET in_flight_limit = :in_flight_limit, is_slow_start = :is_slow_start,
            decreased_at = now() - make_interval(secs => :since_decrease_s), refused_limit = :refused_limit,
            closed_until = CASE WHEN :closed_for_s > 0 THEN now() + make_interval(secs => :closed_for_s) END,
-           closed_reason = :closed_reason, latency_s = :latency_s
+           closed_reason = :closed_reason, latency_s = :latency_s, failures = :failures
     WHERE name = :name
     """
 ).bindparams(bindparam("latency_s", type_=JSONB))
@@ -111,5 +112,6 @@ def write_upstream(connection: Connection, state: UpstreamState) -> None:
             "closed_for_s": state.closed_for_s,
             "closed_reason": state.closed_reason,
             "latency_s": state.latency_s,
+            "failures": state.failures,
         },
     )

@@ -21,6 +21,7 @@ class Lane:
     `money_usd` and `account_usd`: what its budget and its account's budgets still cover; None without one. `room_s`:
     seconds by whose end a call that begins now has to be done, as its window and deadline say; None: whenever.
     `operation` and `next_usd`: of its next job, and the most that it costs. `most`: how many more may be in flight.
+    `given`: how many were admitted lately.
     """
 
     priority: int
@@ -38,6 +39,7 @@ class Lane:
     next_usd: Decimal | None = None
     budget_usd: Decimal | None = None
     most: int | None = None
+    given: float = 0.0
 
 
 # A generation that goes on with an earlier call (it has that one's `client_request_id`) keeps Phota no busier.

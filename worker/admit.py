@@ -17,18 +17,22 @@ from models.outlook import likely_s
 from models.states import Priority
 from settings import Settings
 from worker import limits
-from worker.fairness import share
+from worker.fairness import Given, share
 from worker.opening import room_s
+from worker.retry import OUTAGE_S
 
 _UNSTORED = 4  # times what is in flight may wait to be stored
 _ROUNDS = 50  # of dealing in one tick: what was done before fills no slot, and there may be thousands of it
 
 
-def admit(connection: Connection, settings: Settings, *, now: datetime | None = None) -> list[uuid.UUID]:
+def admit(
+    connection: Connection, settings: Settings, *, now: datetime | None = None, given: Given | None = None
+) -> list[uuid.UUID]:
     """Learn what workers reported, then let in what the limit, the gate, pauses, windows and budgets allow.
 
-    `now`: for windows and deadlines; None: the database's clock.
+    `now`: for windows and deadlines; None: the database's clock. `given`: to whom before; is told of this time.
     """
+    given = given or Given()
     now = now or connection.execute(text("SELECT now()")).scalar_one()
     admission.expire(connection, now)
     by_lane = in_flight_by_lane(connection)
@@ -42,43 +46,49 @@ def admit(connection: Connection, settings: Settings, *, now: datetime | None = 
     lanes = waiting_lanes(connection, by_lane)
     if over := [lane for lane in lanes if lane.is_over]:
         admission.cancel_left(connection, over)
-    roomy = [replace(lane, room_s=room_s(lane, now)) for lane in lanes if not lane.is_over]
+    roomy = [
+        replace(lane, room_s=room_s(lane, now), given=max(given.lately(lane.lane_id), lane.in_flight))
+        for lane in lanes
+        if not lane.is_over
+    ]
     waiting = [lane for lane in roomy if lane.room_s is None or lane.room_s > 0]
     kept = limits.kept_slots(state, fixed=fixed)
     admitted = _fill(connection, waiting, slots, state.latency_s, kept=kept) if slots else []
+    given.note(row.lane_id for row in admitted)
     if admitted:
         state = limits.probing(state)
     if state != before:
         write_upstream(connection, state)
-    return admitted
+    return [row.job_id for row in admitted]
 
 
 def admit_retries(connection: Connection, *, limit: int) -> list[uuid.UUID]:
     """Calls to be repeated, `limit` at most: none while the gate is closed, one as a probe where it is due for it.
 
-    A probe costs no attempt: an outage would use up those of the few jobs that are left of a batch.
+    A probe costs no attempt: an outage would use up those of the few jobs that are left of a batch. Not for ever: a
+    job that nothing helps, alone in the end, looks like an outage too.
     """
     state = read_upstream(connection)
     if state.closed_for_s > 0:
         return []
     retries = dispatch.take_retries(connection, limit=1 if state.closed_reason else limit)
     if retries and state.closed_reason:
-        dispatch.forgive(connection, retries)
+        dispatch.forgive(connection, retries, younger_than_s=OUTAGE_S)
         write_upstream(connection, limits.probing(state))
     return retries
 
 
 def _fill(
     connection: Connection, lanes: list[Lane], slots: int, latency_s: Mapping[str, float], *, kept: int
-) -> list[uuid.UUID]:
+) -> list[Admission]:
     """`kept`: of the slots, how many are for interactive jobs alone."""
-    admitted: list[uuid.UUID] = []
+    admitted: list[Admission] = []
     paid: set[uuid.UUID] = set()  # batches and accounts whose money this tick has touched: what is left is read anew
     for priority, band in groupby(lanes, key=lambda lane: lane.priority):
         free = slots if priority == Priority.INTERACTIVE else slots - kept
         open_lanes = [lane for lane in band if not _payers(lane) & paid]
         rows = _fill_band(connection, open_lanes, free - len(admitted), latency_s)
-        admitted += [row.job_id for row in rows]
+        admitted += rows
         begun = {row.lane_id for row in rows}
         paid |= {payer for lane in open_lanes if lane.lane_id in begun for payer in _payers(lane)}
     return admitted
@@ -122,7 +132,7 @@ def _fill_band(
 
 def _with(lane: Lane, begun: int) -> Lane:
     most = None if lane.most is None else max(0, lane.most - begun)
-    return replace(lane, in_flight=lane.in_flight + begun, most=most)
+    return replace(lane, in_flight=lane.in_flight + begun, given=lane.given + begun, most=most)
 
 
 def _may_begin(lane: Lane, latency_s: Mapping[str, float]) -> bool:

@@ -12,7 +12,6 @@ from typing import Any
 import psycopg
 from celery import Celery
 from kombu.exceptions import ChannelError
-from kombu.exceptions import OperationalError as BrokerError
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
@@ -25,10 +24,12 @@ from models.states import Stage
 from settings import Settings
 from worker.admit import admit, admit_retries
 from worker.app import TASKS
+from worker.fairness import Given
 from worker.forgetting import Note
 from worker.listings import Listings
 from worker.liveness import Ticks
 from worker.retry import RetryBudget
+from worker.transport import broker_errors
 
 log = logging.getLogger(__name__)
 
@@ -51,12 +52,11 @@ class Dispatcher:
         self._app = app
         self._settings = settings
         self._is_stopping = False  # not an Event: a signal handler must not take its lock
-        # a connection of the pool whose server is gone raises its driver's own errors
-        driver_errors: Any = app.connection_for_write().connection_errors
-        self._broker_errors: tuple[type[Exception], ...] = (BrokerError, OSError, *driver_errors)
+        self._broker_errors = broker_errors(app)
         self._listings = Listings(app, self._broker_errors, self._is_crowded)
         self._ticks = Ticks(app, silence_s=settings.silence_s)
         self._note = Note(app, self._broker_errors)
+        self._given = Given()
         self._budget = RetryBudget()
         self._budgeted_at = time.monotonic()
         self._looked_for_lost_at = 0.0
@@ -95,7 +95,7 @@ class Dispatcher:
         if self._is_stopping:
             return
         log.info("leading")
-        self._budget, self._budgeted_at = RetryBudget(), time.monotonic()
+        self._given, self._budget, self._budgeted_at = Given(), RetryBudget(), time.monotonic()
         self._note = Note(self._app, self._broker_errors)  # another leader has left others meanwhile
         connection.execute(text(f"LISTEN {CHANNEL}"))
         connection.commit()
@@ -110,15 +110,13 @@ class Dispatcher:
         with connection.begin():
             dispatch.fail_poison(connection)
             due = dispatch.take_due(connection, limit=_MOST)
-            admitted = admit(connection, self._settings)
+            admitted = admit(connection, self._settings, given=self._given)
             due.setdefault(Stage.SUBMIT, []).extend(admitted + self._admit_retries(connection, calls=len(admitted)))
             suspects = dispatch.suspects(connection, [job_id for ids in due.values() for job_id in ids])
             self._pass("in_tick", is_busy=any(due.values()))
         self._pass("after_due", is_busy=any(due.values()))
         for stage in (Stage.STORE, Stage.POLL, Stage.SUBMIT):  # what is paid for first
-            ids = due.get(stage, [])
-            self._send(connection, stage, [job_id for job_id in ids if job_id not in suspects])
-            self._send(connection, stage, [job_id for job_id in ids if job_id in suspects], size=1)
+            self._send_apart(connection, stage, due.get(stage, []), suspects)
         self._pass("after_send", is_busy=any(due.values()))
         self._send_lost(connection)
         self._settle(connection)
@@ -172,6 +170,11 @@ class Dispatcher:
                     unsend(connection, ids[start:])
                 return
 
+    def _send_apart(self, connection: Connection, stage: Stage, ids: list[uuid.UUID], suspects: set[uuid.UUID]) -> None:
+        """Each of those that may have killed a worker in a message of its own."""
+        self._send(connection, stage, [job_id for job_id in ids if job_id not in suspects])
+        self._send(connection, stage, [job_id for job_id in ids if job_id in suspects], size=1)
+
     def _send_lost(self, connection: Connection) -> None:
         """After a flush of the broker nobody waits for the resend timer; an empty queue with ids sent is a loss too."""
         if time.monotonic() - self._looked_for_lost_at < _LOST_S:
@@ -182,7 +185,8 @@ class Dispatcher:
             is_lost = since_s == 0.0 or self._is_empty(stage)
             with connection.begin():
                 lost = dispatch.take_lost(connection, stage, limit=_MOST, since_s=since_s) if is_lost else []
-            self._send(connection, stage, lost)
+                suspects = dispatch.suspects(connection, lost)
+            self._send_apart(connection, stage, lost, suspects)
 
     def _send_endpoints(self, connection: Connection) -> int:
         """Its cost grows with the endpoints that wait, of which there may be one a job: jobs come first."""

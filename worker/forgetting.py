@@ -20,7 +20,7 @@ class Note:
         self._left: set[str] = set()  # any of them may be there: an answer can be lost too
 
     def is_gone(self) -> bool:
-        """Whether none of ours is there any more. False while the broker does not answer, and if it is no Redis."""
+        """Whether none of ours is there any more. False while the broker is away or full, and if it is no Redis."""
         note = f"{self._name}:{next(self._numbers)}"
         try:
             connections: Any = self._app.pool

@@ -25,7 +25,7 @@ PROBE_S = 10.0  # between two probes of a gate that only a person can mend
 THROTTLED = "throttled"
 UNAVAILABLE = "unavailable"
 DOWN_S = 5.0  # between two probes of an upstream that only fails: it mends itself
-DOWN_CALLS = 5  # failures without a success before it counts as down
+DOWN_CALLS = 5  # failures without a success, however far apart, before it counts as down: an outage is waited for
 QUANTILE = 0.6  # of jobs that should be ready at their first poll
 GAIN = 0.2  # of the estimate a report; follows a change of the API within some seconds of load
 ENOUGH = 20  # looks that count as a full observation
@@ -43,7 +43,9 @@ def step(state: UpstreamState, reports: Sequence[Report], *, in_flight: int, cei
     refused = [report for report in reports if report.closed_reason]
     if refused:
         return replace(state, closed_reason=refused[-1].closed_reason, closed_for_s=PROBE_S)
-    if _is_down(reports):
+    is_ok = any(report.ok for report in reports)
+    state = replace(state, failures=0 if is_ok else state.failures + sum(report.failed for report in reports))
+    if state.failures >= DOWN_CALLS and any(report.failed for report in reports):
         return replace(state, closed_reason=UNAVAILABLE, closed_for_s=DOWN_S)
     if any(report.throttled for report in reports):
         return _decrease(state, reports)
@@ -57,6 +59,8 @@ def free_slots(state: UpstreamState, *, in_flight: int, fixed: int | None) -> in
     """How many jobs may be admitted now; one as a probe where a closed gate is due for it."""
     if state.closed_for_s > 0:
         return 0
+    if state.closed_reason == UNAVAILABLE and in_flight >= _limit(state, fixed):
+        return 0  # whether a probe was carried out is unknown: no more of those than the limit, then one of them again
     if state.closed_reason:
         return 1
     return max(0, _limit(state, fixed) - in_flight)
@@ -76,11 +80,6 @@ def probing(state: UpstreamState) -> UpstreamState:
     """After a probe was admitted: closed again until it has told."""
     pause_s = DOWN_S if state.closed_reason == UNAVAILABLE else PROBE_S
     return replace(state, closed_for_s=pause_s) if state.closed_reason else state
-
-
-def _is_down(reports: Sequence[Report]) -> bool:
-    """An outage is waited for; otherwise its minutes would use up the attempts of every job, one after the other."""
-    return sum(report.failed for report in reports) >= DOWN_CALLS and not any(report.ok for report in reports)
 
 
 def _open_after_throttle(state: UpstreamState) -> UpstreamState:

@@ -36,6 +36,7 @@ def patience_s(age_s: float, *, random_source: random.Random) -> float:
     return random_source.uniform(1.0, min(CAP_S, 2.0 + age_s / 4))
 
 
+OUTAGE_S = 15 * 60.0  # so long an upstream that is down costs no job an attempt
 RETRY_SHARE = 0.1  # retries earned by a first call
 RETRY_PACE = 1.0  # a second, without any first call: a lone job is retried too
 RETRY_BURST = 32.0  # the most that is saved up

@@ -8,7 +8,9 @@ import time
 from typing import Any
 
 import kombu
+from celery import Celery
 from celery.app.amqp import AMQP
+from kombu.exceptions import OperationalError
 from kombu.transport import TRANSPORT_ALIASES, redis, virtual
 from kombu.utils.json import loads
 
@@ -58,6 +60,7 @@ class Channel(redis.Channel):
     connection: Any
     _queue_cycle: Any  # kombu's own, as the next
     _q_for_pri: Any
+    _asked = 0  # how often for the other queues, since the turn of those that are looked into
 
     def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:
         """Raise ConnectionError where the connection was given up.
@@ -76,10 +79,23 @@ class Channel(redis.Channel):
         looked_into = WHOLE if self.connection.has_loop else frozenset()
         self._queue_cycle.update([queue for queue in self.active_queues if queue not in looked_into])
 
-    def take_whole(self) -> None:
+    def _brpop_start(self, timeout: float | None = None) -> None:
+        """Ask for a message of the other queues, if there is room for one after the turn of those looked into.
+
+        While others wait, a place in the window is free for a millisecond: a look every 50 ms finds none.
+        """
+        self._asked += 1
+        if self.connection.has_loop and self._asked >= len(self.active_queues):
+            self._asked = 0
+            self.connection.look([self], most=1)
+        if self.qos.can_consume():
+            theirs: Any = super()
+            theirs._brpop_start(timeout)
+
+    def take_whole(self, *, most: int = _MOST) -> None:
         """Deliver what waits in the queues that are looked into, as far as the window of the worker goes."""
         for queue in WHOLE.intersection(self.active_queues):
-            for _ in range(_MOST):
+            for _ in range(most):
                 if not self.qos.can_consume() or not self._take_one(queue):
                     break
 
@@ -104,22 +120,25 @@ class Channel(redis.Channel):
 class Transport(redis.Transport):
     Channel = Channel
     cycle: Any
-    has_loop = False  # whether somebody calls `_look`
+    has_loop = False  # whether somebody calls `look`
     _rests_until = 0.0
 
     def register_with_event_loop(self, connection: Any, loop: Any) -> None:
         theirs: Any = super()
         theirs.register_with_event_loop(connection, loop)
         self.has_loop = True
-        loop.call_repeatedly(_LOOK_S, self._look)
+        loop.call_repeatedly(_LOOK_S, self.look)
 
-    def _look(self) -> None:
-        """A broker that is away is noticed, and told of, by whoever waits for its other queues."""
+    def look(self, channels: list[Any] | None = None, *, most: int = _MOST) -> None:
+        """Into the queues of those channels, by default of all, for so many messages of each.
+
+        A broker that is away is noticed, and told of, by whoever waits for its other queues.
+        """
         if time.monotonic() < self._rests_until:
             return
         try:
-            for channel in list(self.cycle._channels):
-                channel.take_whole()
+            for channel in list(self.cycle._channels) if channels is None else channels:
+                channel.take_whole(most=most)
         except self.connection_errors + self.channel_errors as error:
             self._rests_until = time.monotonic() + _REST_S
             log.debug("not looked into: %s", type(error).__name__)
@@ -151,3 +170,11 @@ def use_own_transport() -> None:
     """From now on `redis://` and `rediss://` mean the one above, in this process."""
     for scheme in ("redis", "rediss"):
         TRANSPORT_ALIASES[scheme] = f"{__name__}:Transport"
+
+
+def broker_errors(app: Celery) -> tuple[type[Exception], ...]:
+    """What the broker, or whoever speaks to it, raises where it is away or takes nothing: full, or read-only."""
+    broker = app.connection_for_write()
+    # a connection of the pool whose server is gone raises its driver's own errors; so does what is refused
+    errors: Any = (*broker.connection_errors, *broker.channel_errors)
+    return (OperationalError, OSError, *errors)

@@ -3,10 +3,10 @@
 import pytest
 import redis
 from celery import Celery
-from kombu.exceptions import OperationalError
 
 from sandbox.stack import Stack
 from worker.forgetting import KEY, Note
+from worker.transport import broker_errors
 
 
 @pytest.fixture
@@ -22,7 +22,8 @@ def server(broker_url: str) -> redis.Redis:
 
 
 def note(url: str) -> Note:
-    return Note(Celery(broker=url), (OperationalError, OSError))
+    app = Celery(broker=url)
+    return Note(app, broker_errors(app))
 
 
 def test_a_note_that_was_left_is_found(server: redis.Redis, broker_url: str) -> None:
@@ -54,3 +55,12 @@ def test_what_another_leader_left_is_no_loss(server: redis.Redis, broker_url: st
 def test_a_broker_that_does_not_answer_has_forgotten_nothing() -> None:
     away = note("redis://127.0.0.1:1/0")
     assert not away.is_gone()
+
+
+def test_a_broker_that_takes_nothing_has_forgotten_nothing(server: redis.Redis, broker_url: str) -> None:
+    left = note(broker_url)
+    left.is_gone()
+    server.config_set("maxmemory", 1)
+    full = left.is_gone()
+    server.config_set("maxmemory", 0)
+    assert (full, left.is_gone()) == (False, False)

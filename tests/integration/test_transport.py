@@ -41,14 +41,14 @@ def taken(broker: Connection) -> Iterator[list[Any]]:
         message.ack()
 
 
-def send(broker: Connection, *bodies: object) -> None:
+def send(broker: Connection, *bodies: object, queue: str = "intake") -> None:
     with broker.clone() as other:
         for body in bodies:
-            other.Producer().publish(body, routing_key="intake", exchange="", serializer="json")
+            other.Producer().publish(body, routing_key=queue, exchange="", serializer="json")
 
 
 def look(broker: Connection) -> None:
-    broker.transport._look()
+    broker.transport.look()
 
 
 def test_as_much_is_taken_as_the_window_has_room_for(broker: Connection, taken: list[Any], server: redis.Redis) -> None:
@@ -89,6 +89,58 @@ def test_a_full_broker_keeps_the_message(broker: Connection, taken: list[Any], s
     look(broker)
     server.config_set("maxmemory", 0)
     assert (taken, server.llen("intake")) == ([], 1)
+
+
+@pytest.fixture
+def busy(broker: Connection) -> Iterator[list[Any]]:
+    """What a worker with a window of one, and more to do in another queue than it comes to, has in hand."""
+    send(broker, *range(9), queue="submit")
+    taken: list[Any] = []
+    consumer = Consumer(broker, [Queue("submit"), _QUEUE], on_message=taken.append, accept=["json"])
+    consumer.qos(prefetch_count=1)
+    consumer.consume()
+    yield taken
+    for message in taken:
+        message.ack()
+
+
+def work_on_one(broker: Connection, taken: list[Any]) -> Any:
+    """As the event loop does: the window is refilled as soon as there is room."""
+    cycle = broker.transport.cycle
+    cycle.on_poll_start()
+    if not taken:
+        for fileno, event in cycle.poller.poll(5):
+            cycle.handle_event(fileno, event)
+    message = taken.pop()
+    message.ack()
+    return message.decode()
+
+
+def test_a_busy_worker_takes_it_in_its_turn(broker: Connection, busy: list[Any], server: redis.Redis) -> None:
+    send(broker, "whole", "and another")
+    done = [work_on_one(broker, busy) for _ in range(6)]
+    assert ([body for body in done if isinstance(body, str)], len(set(done))) == (["whole", "and another"], 6)
+    assert (server.llen("submit"), server.hlen("unacked")) == (5, 0), "no more was taken than was worked on"
+
+
+def test_what_is_taken_in_turn_fills_the_window(broker: Connection, busy: list[Any], server: redis.Redis) -> None:
+    send(broker, "whole")
+    broker.default_channel._asked = 9
+    broker.transport.cycle.on_poll_start()
+    assert [message.decode() for message in busy] == ["whole"]
+    assert not broker.default_channel._in_poll, "nothing else is asked for"
+    assert server.llen("submit") == 9
+
+
+def test_a_turn_that_fails_does_not_keep_the_others_waiting(
+    broker: Connection, busy: list[Any], server: redis.Redis
+) -> None:
+    send(broker, "whole")
+    server.config_set("maxmemory", 1)
+    broker.default_channel._asked = 9
+    broker.transport.cycle.on_poll_start()
+    server.config_set("maxmemory", 0)
+    assert broker.default_channel._in_poll, "asked for the others"
 
 
 def test_a_channel_that_was_given_up_says_so(broker: Connection, taken: list[Any]) -> None:

@@ -152,7 +152,7 @@ class Twins:
     def take_retries(self) -> None:
         retries = self.both("take_retries", lambda each: dispatch.take_retries(each, limit=1000), plain=sorted)
         if self.chance.random() < 0.3:
-            self.both("forgive", lambda each: dispatch.forgive(each, retries))
+            self.both("forgive", lambda each: dispatch.forgive(each, retries, younger_than_s=40.0))
 
     def take_lost(self) -> None:
         stage = self._stage()

@@ -27,7 +27,7 @@ def tick(world: World, pick: int) -> object:
     due = dispatch.take_due(connection, limit=1 + pick % 5)
     retries = dispatch.take_retries(connection, limit=pick % 4)
     if slots == 0:  # as while the gate is closed
-        dispatch.forgive(connection, retries)
+        dispatch.forgive(connection, retries, younger_than_s=40.0)
     due.setdefault(Stage.SUBMIT, []).extend(retries + _admit(world, slots))
     for job_id in held:
         if world.table.jobs[job_id].hold != "held":

@@ -163,7 +163,8 @@ def take_retries(table: Table, values: Values) -> Found:
 
 
 def forgive(table: Table, values: Values) -> Found:
-    for row in table.where(lambda row: row.id in values["ids"]):
+    since = table.now - values["age"]
+    for row in table.where(lambda row: row.requested_at is not None and row.requested_at > since, ids=values["ids"]):
         row.attempt = max(row.attempt - 1, 1)
     return []
 

@@ -96,6 +96,19 @@ def test_an_upstream_that_only_fails_is_left_alone_for_a_while() -> None:
     assert free_slots(state, in_flight=0, fixed=None) == 0
 
 
+def test_failures_far_apart_are_an_outage_too() -> None:
+    state = CALM
+    for _ in range(4):
+        state = moved(state, Report(failed=1))
+    assert (state.closed_reason, moved(state, Report(failed=1)).closed_reason) == (None, "unavailable")
+    assert moved(moved(state, Report(ok=1)), Report(failed=1)).closed_reason is None
+
+
+def test_of_what_an_outage_leaves_unknown_there_is_no_more_than_the_limit() -> None:
+    down = replace(CALM, closed_reason="unavailable", closed_for_s=-0.1)
+    assert [free_slots(down, in_flight=count, fixed=None) for count in (0, 9, 10, 11)] == [1, 1, 0, 0]
+
+
 def test_some_failures_among_successes_close_nothing() -> None:
     assert moved(CALM, Report(ok=5, failed=5)).closed_reason is None
 
