@@ -3,6 +3,7 @@
 A row is a function that loads, injects and drains; `@row` puts it into the matrix with its sizes.
 """
 
+import math
 import random
 import statistics
 import time
@@ -16,6 +17,7 @@ from typing import Any
 
 from chaos.load import Load
 from chaos.oracle import Verdict, judge
+from chaos.outcomes import states
 from chaos.world import World
 
 _DAY_LONG = {"url_ttl_s": 86_400.0, "remember_s": 86_400.0}  # links, and what Phota remembers of requests
@@ -44,16 +46,26 @@ class Run:
     notes: list[str] = field(default_factory=list)
     drain_s: float = 300.0  # for all that is left, once faults have ended
     allows_review: bool = False  # some outcomes cannot be known; see chaos.oracle.judge
+    done: Counter[str] = field(default_factory=Counter)  # beside the faults
+    others: dict[str, float] = field(default_factory=dict)  # how many may end so: see `chaos.outcomes.states`
     is_long: bool = False  # the size: time enough for leases to run out by themselves
 
     def inject(self, fault: str, times: int = 1) -> None:
         self.injected[fault] += times
 
-    def recover(self, *, at_most_s: float = 120.0) -> float:
-        """The fault has ended: seconds until the next job ends, noted for the report."""
+    def do(self, what: str, times: int = 1) -> None:
+        """What is told of, though it is no fault."""
+        self.done[what] += times
+
+    def may_end(self, how: str, at_most: float = math.inf) -> None:
+        """So many jobs more need not succeed, but may be e.g. `failed needs_review`."""
+        self.others[how] = self.others.get(how, 0) + at_most
+
+    def recover(self, *, at_most_s: float = 120.0) -> None:
+        """The fault has ended: seconds until the next job ends, noted for the report unless nothing was left to do."""
         took_s = self.world.wait_for_progress(at_most_s=at_most_s)
-        self.recoveries_s.append(took_s)
-        return took_s
+        if took_s is not None:
+            self.recoveries_s.append(took_s)
 
     def pause(self, shortest_s: float, longest_s: float) -> None:
         """Let it run for a random while."""
@@ -113,12 +125,15 @@ class Result:
 
     key: str
     title: str
+    size: str
     seed: int
     seconds: float
     injected: dict[str, int]
     recoveries_s: list[float]
     verdict: Verdict
     notes: list[str]
+    done: dict[str, int]
+    ended: dict[str, int]  # as chaos.outcomes.states counts
     error: str | None = None
 
     @property
@@ -152,5 +167,27 @@ def run_row(one: Row, world: World, *, size: str, seed: int, occasion: str) -> R
     except Exception:
         error = traceback.format_exc(limit=3)
     verdict = judge(world, load.prefix, accepted=load.accepted, allows_review=run.allows_review)
-    seconds = time.monotonic() - began
-    return Result(one.key, one.title, seed, seconds, dict(run.injected), run.recoveries_s, verdict, run.notes, error)
+    ended = states(world, load.prefix)
+    return Result(
+        key=one.key,
+        title=one.title,
+        size=size,
+        seed=seed,
+        seconds=time.monotonic() - began,
+        injected=dict(run.injected),
+        recoveries_s=run.recoveries_s,
+        verdict=verdict,
+        notes=run.notes,
+        done=dict(run.done),
+        ended=dict(ended),
+        error=error or _fault_of(run, ended),
+    )
+
+
+def _fault_of(run: Run, ended: Counter[str]) -> str | None:
+    """What the oracle has no opinion of: a fault must have struck, and is no reason for a job to fail."""
+    if not sum(run.injected.values()) or not sum(ended.values()):
+        return f"nothing was tried: {dict(run.injected)} injected, {dict(ended)}"
+    if wrong := {how: n for how, n in ended.items() if how != "succeeded" and n > run.others.get(how, 0)}:
+        return f"ended otherwise than they should: {wrong}"
+    return None

@@ -4,10 +4,11 @@ Nothing here believes the product: finals come from a trigger of our own, charge
 from the bucket itself, events from what the receiver verified.
 """
 
+import contextlib
 import hashlib
 import io
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -15,16 +16,15 @@ from typing import Any
 from PIL import Image
 from sqlalchemy import RowMapping, text
 
-from chaos.receiver import Told
-from chaos.world import World
+from chaos.oracle_events import Finding, Row, judge_events
+from chaos.world import World, wait_for
 from clients.storage import StorageError
-from models import DEFAULT_ACCOUNT
-from models.states import FINAL_STATES, JobState
+from models.states import FINAL_STATES
 
-_WORKING = tuple(state for state in JobState if not state.is_final)
 _MAX_BYTES = 2**20
 _AT_ONCE = 8  # objects read
 _SHOWN = 5  # examples of each violation
+_BOOKED_WITHIN_S = 60.0  # Phota books at the end of a call, also of one that nobody waits for any more
 
 
 @dataclass
@@ -32,11 +32,11 @@ class Verdict:
     """How many of each violation, with examples. `jobs`: how many were judged."""
 
     jobs: int = 0
-    lost: int = 0  # accepted, but not in the table, in no final state, or paid for without its picture
+    lost: int = 0  # accepted, but not in the table (or twice), in no final state, or paid for without its picture
     charged_twice: int = 0
     charged_wrongly: int = 0  # a charge of no job, or of one that should never have called
     unpaid: int = 0  # succeeded, though nothing was charged
-    two_finals: int = 0  # a final state that was left, or entered twice
+    two_finals: int = 0  # a final state that was left, entered twice, or rewritten
     partial: int = 0  # an output whose object is missing, other than its row, does not decode, or is another job's
     undelivered: int = 0  # an event that the receiver never took, or that is not delivered by the outbox
     out_of_order: int = 0  # a batch's end told before its beginning; an event whose content changed between tries
@@ -58,10 +58,17 @@ class Verdict:
         setattr(self, kind, getattr(self, kind) + len(found))
         self.examples += [f"{kind}: {subject}" for subject in found[:_SHOWN]]
 
+    def take(self, findings: Iterable[Finding]) -> None:
+        subjects: dict[str, list[str]] = defaultdict(list)
+        for kind, subject in findings:
+            subjects[kind].append(subject)
+        for kind, found in subjects.items():
+            self.note(kind, found)
+
 
 _JOBS = """
     SELECT job.id, job.state, job.client_request_id, job.remote_job_id, job.cost_usd, job.estimate_usd, job.error_code,
-           job.superseded_at IS NOT NULL AS is_superseded, job.retry_of IS NULL AS is_first,
+           job.superseded_at IS NOT NULL AS is_superseded, job.retry_of, job.custom_id,
            batch.id AS batch_id, batch.slug, job.account_id
     FROM jobs AS job JOIN batches AS batch ON batch.id = job.batch_id WHERE batch.name LIKE :prefix
 """
@@ -77,13 +84,16 @@ _FINALS = """
 """
 _BATCHES = """
     SELECT batch.id, batch.slug, batch.status, batch.closes_at <= now() - interval '5 s' AS is_closed, batch.budget_usd,
-           batch.cancelled_at IS NOT NULL AS is_cancelled, batch.webhook_url,
+           batch.cancelled_at IS NOT NULL AS is_cancelled, batch.webhook_url, batch.webhook_events, batch.account_id,
+           batch.started_at IS NOT NULL AS is_started, batch.finished_at IS NOT NULL AS is_finished,
+           extract(epoch FROM batch.created_at)::float8 AS created_s,
            progress.total, progress.reserved_usd, progress.spent_usd, to_jsonb(progress) AS progress
     FROM batches AS batch JOIN batch_progress AS progress ON progress.batch_id = batch.id
     WHERE batch.name LIKE :prefix
 """
 _DELIVERIES = """
-    SELECT delivery.id, delivery.type, delivery.state, delivery.url, delivery.job_id, delivery.batch_id
+    SELECT delivery.id, delivery.type, delivery.state, delivery.url, delivery.job_id, delivery.batch_id,
+           delivery.digest_id
     FROM deliveries AS delivery LEFT JOIN jobs AS job ON job.id = delivery.job_id
     JOIN batches AS batch ON batch.id = coalesce(delivery.batch_id, job.batch_id) WHERE batch.name LIKE :prefix
 """
@@ -96,16 +106,20 @@ def judge(world: World, prefix: str, *, accepted: int, allows_review: bool = Fal
     right if the job says that a person must look.
     """
     verdict = Verdict()
-    jobs = _read(world, _JOBS, prefix)
-    verdict.jobs = len(jobs)
-    if (found := sum(job["is_first"] for job in jobs)) != accepted:
-        verdict.note("lost", [f"{accepted} jobs were accepted, {found} are in the table"])
-    _judge_states(world, prefix, jobs, verdict)
+    with contextlib.suppress(TimeoutError):
+        wait_for(lambda: not world.ledger(totals=True)["in_flight"], at_most_s=_BOOKED_WITHIN_S)
+    jobs, batches = _read(world, _JOBS, prefix), _read(world, _BATCHES, prefix)
+    judge_numbers(jobs, accepted, verdict)
+    judge_states(jobs, {row["job_id"]: row["states"] for row in _read(world, _FINALS, prefix)}, verdict)
     ledger: list[dict[str, Any]] = world.ledger()["charges"]
-    _judge_charges(jobs, ledger, verdict, allows_review=allows_review)
+    judge_charges(jobs, ledger, verdict, allows_review=allows_review)
+    strange = strangers(jobs, ledger, since_s=min((batch["created_s"] for batch in batches), default=0.0))
+    verdict.note("charged_wrongly", [f"{each}, which no job is" for each in strange - _known(world, strange)])
     _judge_outputs(world, prefix, jobs, ledger, verdict)
-    _judge_batches(world, prefix, jobs, verdict)
-    _judge_events(world, prefix, jobs, verdict)
+    judge_batches(jobs, batches, verdict)
+    verdict.take(judge_events(jobs, batches, _read(world, _DELIVERIES, prefix), dict(world.receiver.told)))
+    changed, world.receiver.changed = world.receiver.changed, 0
+    verdict.note("out_of_order", [f"{changed} events came again with another content"] if changed else [])
     return verdict
 
 
@@ -114,9 +128,19 @@ def _read(world: World, statement: str, prefix: str) -> Sequence[RowMapping]:
         return connection.execute(text(statement), {"prefix": f"{prefix}%"}).mappings().all()
 
 
-def _judge_states(world: World, prefix: str, jobs: Sequence[RowMapping], verdict: Verdict) -> None:
+def judge_numbers(jobs: Sequence[Row], accepted: int, verdict: Verdict) -> None:
+    """Every job that was accepted is there, and once: one lost and one doubled would add up."""
+    verdict.jobs = len(jobs)
+    first = [job for job in jobs if job["retry_of"] is None]
+    if len(first) != accepted:
+        verdict.note("lost", [f"{accepted} jobs were accepted, {len(first)} are in the table"])
+    names = Counter((job["slug"], job["custom_id"]) for job in first if job["custom_id"] is not None)
+    verdict.note("lost", [f"{name} of {slug} is twice in the table" for (slug, name), n in names.items() if n > 1])
+
+
+def judge_states(jobs: Sequence[Row], finals: Mapping[Any, Sequence[str]], verdict: Verdict) -> None:
+    """`finals`: by job, the final states it was seen to enter, in order; ones that were rewritten say so."""
     verdict.note("lost", [f"{job['id']} is {job['state']}" for job in jobs if job["state"] not in FINAL_STATES])
-    finals = {row["job_id"]: row["states"] for row in _read(world, _FINALS, prefix)}
     ended = [job for job in jobs if job["state"] in FINAL_STATES]
     wrong = [job for job in ended if finals.get(job["id"]) != [job["state"]]]
     verdict.note("two_finals", [f"{job['id']} is {job['state']}, was {finals.get(job['id'])}" for job in wrong])
@@ -124,17 +148,15 @@ def _judge_states(world: World, prefix: str, jobs: Sequence[RowMapping], verdict
     verdict.needs_person += len(asking)
 
 
-def _judge_charges(
-    jobs: Sequence[RowMapping], ledger: Sequence[Mapping[str, Any]], verdict: Verdict, *, allows_review: bool
-) -> None:
+def judge_charges(jobs: Sequence[Row], ledger: Sequence[Row], verdict: Verdict, *, allows_review: bool) -> None:
+    """`ledger`: charges as Phota tells them."""
     charges: Counter[str] = Counter()
     cost: dict[str, float] = defaultdict(float)
     for charge in ledger:
         charges[charge["client_request_id"]] += 1
         cost[charge["client_request_id"]] += charge["cost_usd"]
-    verdict.note(
-        "charged_twice", [f"{job['id']} {n} times" for job in _latest(jobs) if (n := _times(job, charges)) > 1]
-    )
+    paid = {first: sum(charges[each] for each in ids) for first, ids in _chains(jobs).items()}
+    verdict.note("charged_twice", [f"{first} {n} times" for first, n in paid.items() if n > 1])
     uncalled = [job for job in jobs if job["state"] in ("cancelled", "expired", "rejected", "skipped")]
     verdict.note("charged_wrongly", [f"{job['id']} {job['state']}" for job in uncalled if _times(job, charges)])
     done = [job for job in jobs if job["state"] == "succeeded"]
@@ -147,23 +169,48 @@ def _judge_charges(
     )
 
 
-def _latest(jobs: Sequence[RowMapping]) -> Iterator[RowMapping]:
+def _chains(jobs: Sequence[Row]) -> dict[Any, set[str]]:
+    """By the id of the first generation: whatever it and its retries call themselves to Phota."""
+    before = {job["id"]: job["retry_of"] for job in jobs}
+    chains: dict[Any, set[str]] = defaultdict(set)
+    for job in jobs:
+        first = job["id"]
+        while before.get(first) is not None:
+            first = before[first]
+        chains[first].add(job["client_request_id"])
+    return chains
+
+
+def strangers(jobs: Sequence[Row], ledger: Sequence[Row], *, since_s: float) -> set[str | None]:
+    """What was charged since then under the id of none of these jobs."""
+    charged = {charge["client_request_id"] for charge in ledger if charge["at"] >= since_s}
+    return charged - {job["client_request_id"] for job in jobs}
+
+
+def _known(world: World, ids: Collection[str | None]) -> set[str | None]:
+    """Those that a job of any row has."""
+    if not ids:
+        return set()
+    statement = text("SELECT client_request_id FROM jobs WHERE client_request_id = ANY(:ids)")
+    with world.engine.connect() as connection:
+        return set(connection.execute(statement, {"ids": [each for each in ids if each]}).scalars())
+
+
+def _latest(jobs: Sequence[Row]) -> Iterator[Row]:
     """Of each chain of retries the last one: earlier ones share its call."""
     return (job for job in jobs if not job["is_superseded"])
 
 
-def _times(job: RowMapping, charges: Mapping[str, int]) -> int:
+def _times(job: Row, charges: Mapping[str, int]) -> int:
     return charges.get(job["client_request_id"], 0)
 
 
-def _is_told(job: RowMapping, allows_review: bool) -> bool:
+def _is_told(job: Row, allows_review: bool) -> bool:
     """Whether a person is asked, and the money is in the books."""
     return allows_review and job["error_code"] in ("needs_review", "worker_lost") and job["cost_usd"] is not None
 
 
-def _judge_outputs(
-    world: World, prefix: str, jobs: Sequence[RowMapping], ledger: Sequence[Mapping[str, Any]], verdict: Verdict
-) -> None:
+def _judge_outputs(world: World, prefix: str, jobs: Sequence[Row], ledger: Sequence[Row], verdict: Verdict) -> None:
     outputs = _read(world, _OUTPUTS, prefix)
     made_by: dict[str, list[str]] = defaultdict(list)
     for charge in ledger:
@@ -171,22 +218,27 @@ def _judge_outputs(
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         faults = list(pool.map(lambda output: _fault_of(world, output, made_by), outputs))
     verdict.note("partial", [fault for fault in faults if fault])
+    verdict.note("partial", without_output(jobs, outputs))
+
+
+def without_output(jobs: Sequence[Row], outputs: Sequence[Row]) -> list[str]:
     kept = {output["id"] for output in outputs}
-    verdict.note(
-        "partial",
-        [f"{job['id']} has no output" for job in jobs if job["state"] == "succeeded" and job["id"] not in kept],
-    )
+    return [f"{job['id']} has no output" for job in jobs if job["state"] == "succeeded" and job["id"] not in kept]
 
 
-def _fault_of(world: World, output: RowMapping, made_by: Mapping[str, Sequence[str]]) -> str | None:
+def _fault_of(world: World, output: Row, made_by: Mapping[str, Sequence[str]]) -> str | None:
+    try:
+        data = world.storage.get(output["bucket"], output["key"], max_bytes=_MAX_BYTES)
+    except StorageError as error:
+        return f"{output['id']} {output['key']}: {error}"
+    return picture_fault(output, data, made_by)
+
+
+def picture_fault(output: Row, data: bytes, made_by: Mapping[str, Sequence[str]]) -> str | None:
     """What is wrong with a stored picture; None if nothing is. `made_by`: by request, Phota's jobs in its ledger."""
     name = f"{output['id']} {output['key']}"
     if output["state"] != "succeeded":
         return f"{name}: of a job that is {output['state']}"
-    try:
-        data = world.storage.get(output["bucket"], output["key"], max_bytes=_MAX_BYTES)
-    except StorageError as error:
-        return f"{name}: {error}"
     if (len(data), hashlib.sha256(data).hexdigest()) != (output["bytes"], output["sha256"]):
         return f"{name}: {len(data)} bytes, not those of its row"
     try:
@@ -197,11 +249,12 @@ def _fault_of(world: World, output: RowMapping, made_by: Mapping[str, Sequence[s
     return None if is_own else f"{name}: the picture of another job"
 
 
-def _judge_batches(world: World, prefix: str, jobs: Sequence[RowMapping], verdict: Verdict) -> None:
+def judge_batches(jobs: Sequence[Row], batches: Sequence[Row], verdict: Verdict) -> None:
+    """`batches`: each with its counts as the product tells them."""
     states: dict[Any, Counter[str]] = defaultdict(Counter)
     for job in _latest(jobs):
         states[job["batch_id"]][job["state"]] += 1
-    for batch in _read(world, _BATCHES, prefix):
+    for batch in batches:
         truth, told = states[batch["id"]], batch["progress"]
         wrong = [f"{state} {told[state]}, not {truth[state]}" for state in FINAL_STATES if told[state] != truth[state]]
         if batch["total"] != sum(truth.values()):
@@ -213,7 +266,7 @@ def _judge_batches(world: World, prefix: str, jobs: Sequence[RowMapping], verdic
         verdict.note("miscounted", [f"{batch['slug']}: {each}" for each in wrong])
 
 
-def _wrong_end(batch: RowMapping, truth: Counter[str]) -> list[str]:
+def _wrong_end(batch: Row, truth: Counter[str]) -> list[str]:
     """A batch is called what its jobs have become, as docs/contract.md says."""
     good, total = truth["succeeded"] + truth["skipped"], sum(truth.values())
     expected = "completed" if good == total else "completed_with_errors" if good else "failed"
@@ -222,57 +275,3 @@ def _wrong_end(batch: RowMapping, truth: Counter[str]) -> list[str]:
     elif truth["expired"] == total:
         expected = "expired"
     return [] if batch["status"] == expected else [f"it is {batch['status']}, not {expected}"]
-
-
-def _judge_events(world: World, prefix: str, jobs: Sequence[RowMapping], verdict: Verdict) -> None:
-    deliveries = _read(world, _DELIVERIES, prefix)
-    pending = [row for row in deliveries if row["state"] != "delivered"]
-    verdict.note("undelivered", [f"{row['type']} {row['id']} is {row['state']}" for row in pending])
-    told_jobs, told_batches = _told(world.receiver.told)
-    path_of = {row["id"]: row["url"].partition("//")[2].partition("/")[2] for row in deliveries}
-    for row in deliveries:
-        path = f"/{path_of[row['id']]}"
-        is_told = (
-            (path, str(row["job_id"])) in told_jobs
-            if row["job_id"]
-            else (path, str(row["batch_id"]), row["type"]) in told_batches
-        )
-        if row["state"] == "delivered" and not is_told:
-            verdict.note("undelivered", [f"{row['type']} {row['id']} was never taken"])
-    _judge_order(jobs, deliveries, told_jobs, verdict)
-    starts = {key[:2]: told.order for key, told in told_batches.items() if key[2] == "batch.started"}
-    ends = {
-        key[:2]: told.order for key, told in told_batches.items() if key[2] not in ("batch.started", "batch.paused")
-    }
-    mine = {str(job["batch_id"]) for job in jobs}
-    early = [key[1] for key, order in ends.items() if key[1] in mine and order < starts.get(key, 0)]
-    verdict.note("out_of_order", [f"the end of batch {each} was told before its beginning" for each in early])
-
-
-def _judge_order(
-    jobs: Sequence[RowMapping],
-    deliveries: Sequence[RowMapping],
-    told: Mapping[tuple[str, str], tuple[str, Told]],
-    verdict: Verdict,
-) -> None:
-    """Every job of the account that listens to everything has its event, and it tells the state that the row has."""
-    evented = {row["job_id"] for row in deliveries if row["job_id"]}
-    loud = [job for job in jobs if job["account_id"] == DEFAULT_ACCOUNT and job["state"] not in ("skipped", *_WORKING)]
-    verdict.note("undelivered", [f"no event of {job['id']}" for job in loud if job["id"] not in evented])
-    state_of = {str(job["id"]): job["state"] for job in jobs}
-    wrong = [(job, state) for (_, job), (state, _) in told.items() if job in state_of and state_of[job] != state]
-    verdict.note("two_finals", [f"{job} was told as {state}" for job, state in wrong])
-
-
-def _told(
-    told: Mapping[tuple[str, str], Told],
-) -> tuple[dict[tuple[str, str], tuple[str, Told]], dict[tuple[str, str, str], Told]]:
-    """By path and job; by path, batch and type."""
-    jobs: dict[tuple[str, str], tuple[str, Told]] = {}
-    batches: dict[tuple[str, str, str], Told] = {}
-    for (path, _), event in list(told.items()):
-        for job, state in event.jobs:
-            jobs[path, job] = (state, event)
-        if event.batch:
-            batches[path, event.batch, event.type] = event
-    return jobs, batches

@@ -5,11 +5,15 @@ Everything between the two marks of the page is made anew, the prose around it s
 
 import argparse
 import json
+import math
 import statistics
 import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
+
+from chaos.campaign import ROWS
+from chaos.rows import load_rows
 
 _PAGE = Path("docs/reliability.md")
 _BEGIN, _END = "<!-- figures: made by chaos.report -->", "<!-- end of figures -->"
@@ -34,6 +38,7 @@ def main() -> int:
     parser.add_argument("files", nargs="+", type=Path)
     parser.add_argument("--page", type=Path, default=_PAGE)
     given = parser.parse_args()
+    load_rows()
     read = [json.loads(path.read_text()) for path in given.files]
     rows = merged([entry for each in read if isinstance(each, list) for entry in each])
     soaks = [each for each in read if isinstance(each, dict)]
@@ -51,13 +56,15 @@ def merged(entries: list[Entry]) -> list[Entry]:
     for entry in entries:
         row = rows.setdefault(
             entry["key"],
-            {**entry, "injected": Counter(), "recoveries_s": [], "verdict": Counter(), "seeds": [], "notes": []},
+            {**entry, "injected": Counter(), "recoveries_s": [], "verdict": Counter(), "runs": set(), "notes": []}
+            | {"errors": 0},
         )
         row["injected"].update(entry["injected"])
         row["recoveries_s"] += entry["recoveries_s"]
         row["verdict"].update({name: value for name, value in entry["verdict"].items() if name != "examples"})
-        row["seeds"].append(entry["seed"])
-        row["notes"] = entry["notes"]
+        row["runs"].add((entry["size"], entry["seed"]))
+        row["notes"] += entry["notes"]
+        row["errors"] += entry["error"] is not None
     return sorted(rows.values(), key=lambda row: (int("".join(filter(str.isdigit, row["key"]))), row["key"]))
 
 
@@ -69,38 +76,43 @@ def totals(rows: list[Entry], soaks: list[Entry]) -> str:
         everything.update({name: value for name, value in each.items() if name != "examples"})
     jobs = everything["jobs"]
     faults = sum(sum(row["injected"].values()) for row in rows) + sum(soak["restarts"] for soak in soaks)
+    errors = sum(row["errors"] for row in rows)
     lines = [
         "| over all campaigns | |",
         "|---|---:|",
         f"| jobs run under faults | {jobs:,} |",
         f"| faults injected | {faults:,} |",
         *(f"| {words} | {everything[name]:,} |" for name, words in _COUNTED.items()),
+        f"| rows that did not end as they should | {errors} |",
         f"| ended as `needs_review` or `worker_lost`, for a person | {everything['needs_person']:,} |",
-        f"| never seen, so rarer than (95 %, rule of three) | {3 / jobs:.1e} a job, {3 / faults:.1e} a fault |",
     ]
+    if not errors and not any(everything[name] for name in _COUNTED):
+        lines += [
+            f"| never seen, so rarer than (95 %, rule of three) | {3 / jobs:.1e} a job, {3 / faults:.1e} a fault |"
+        ]
     return "\n".join(lines)
 
 
 def matrix(rows: list[Entry]) -> str:
     lines = [
-        "| row | fault | injected | jobs | lost | twice | undelivered | other | recovery: median | p99 | most |",
-        "|---|---|---|---:|---:|---:|---:|---:|---:|---:|---:|",
+        "| row | fault | injected | jobs | lost | twice | undelivered | other | result | back: median | p99 | most |",
+        "|---|---|---|---:|---:|---:|---:|---:|---|---:|---:|---:|",
     ]
     for row in rows:
         verdict = row["verdict"]
         injected = ", ".join(f"{count:,} × {name}" for name, count in sorted(row["injected"].items()))
-        other = (
-            sum(verdict[name] for name in _COUNTED)
-            - verdict["lost"]
-            - verdict["charged_twice"]
-            - verdict["undelivered"]
-        )
-        cells = [row["key"], row["title"], injected, f"{verdict['jobs']:,}", *_recovery(row["recoveries_s"])]
-        cells[4:4] = [*(str(verdict[name]) for name in _SHOWN), str(other)]
+        found = sum(verdict[name] for name in _COUNTED)
+        other = found - sum(verdict[name] for name in _SHOWN)
+        result = "not as it should" if row["errors"] else "violations" if found else "as it should"
+        counts = [*(str(verdict[name]) for name in _SHOWN), str(other), result]
+        cells = [row["key"], row["title"], injected, f"{verdict['jobs']:,}", *counts, *_recovery(row["recoveries_s"])]
         lines.append(f"| {' | '.join(cells)} |")
     notes = [f"- row {row['key']}: {note}" for row in rows for note in row["notes"]]
-    seeds = sorted({seed for row in rows for seed in row["seeds"]})
-    again = f"Each row again: `python -m chaos --rows KEY --size long --seed SEED`; seeds of these figures: {seeds}."
+    runs = sorted({run for row in rows for run in row["runs"]})
+    told = ", ".join(f"`--size {size} --seed {seed}`" for size, seed in runs)
+    again = f"Each row again: `python -m chaos --rows KEY` with the size and the seed of its run: {told}."
+    if missing := [key for key in ROWS if key not in {row["key"] for row in rows}]:
+        again += f" Not run: {', '.join(missing)}."
     return "\n".join([*lines, "", again, "", *notes])
 
 
@@ -108,7 +120,7 @@ def _recovery(seconds: list[float]) -> list[str]:
     if not seconds:
         return ["", "", ""]
     ordered = sorted(seconds)
-    p99 = ordered[min(len(ordered) - 1, round(0.99 * (len(ordered) - 1)))]
+    p99 = ordered[math.ceil(0.99 * len(ordered)) - 1]
     return [f"{statistics.median(ordered):.1f} s", f"{p99:.1f} s", f"{ordered[-1]:.1f} s"]
 
 

@@ -4,6 +4,7 @@ It shows whether a write of somebody got through who had lost the job, and how l
 """
 
 import contextlib
+import math
 import statistics
 import uuid
 from collections.abc import Iterator
@@ -17,14 +18,14 @@ from chaos.world import World, wait_for
 
 _WATCH = """
     CREATE TABLE chaos_steps (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, job_id uuid, version int, kind text,
-                              by text, at timestamptz DEFAULT clock_timestamp());
+                              was text, by text, at timestamptz DEFAULT clock_timestamp());
     CREATE INDEX ON chaos_steps (job_id, version);
     CREATE TABLE chaos_orphans (job_id uuid, version int, by text, at timestamptz DEFAULT clock_timestamp());
     CREATE FUNCTION chaos_step() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-        INSERT INTO chaos_steps (job_id, version, kind, by)
+        INSERT INTO chaos_steps (job_id, version, kind, was, by)
         VALUES (NEW.id, NEW.version, CASE WHEN NEW.version > OLD.version THEN 'claim'
                                           WHEN NEW.hold = 'sent' THEN 'sent' ELSE 'move' END,
-                current_setting('chaos.process', true));
+                OLD.hold, current_setting('chaos.process', true));
         RETURN NULL;
     END $$;
     CREATE TRIGGER chaos_step AFTER UPDATE ON jobs FOR EACH ROW
@@ -60,10 +61,19 @@ _TRESPASSES = """
     JOIN chaos_steps AS claim ON claim.job_id = move.job_id AND claim.version = move.version AND claim.kind = 'claim'
     WHERE move.kind = 'move' AND move.by LIKE 'worker-%' AND move.by <> claim.by
 """
+# Whoever moves a job has it in hand, whether or not its claim was seen. What a worker takes in is no move, but new.
+_UNHELD = "SELECT count(*) FROM chaos_steps WHERE kind = 'move' AND by LIKE 'worker-%' AND was <> 'held'"
 _CLAIMED_TOO_OFTEN = """
     SELECT count(*) FROM (
         SELECT FROM chaos_steps GROUP BY job_id
         HAVING count(*) FILTER (WHERE kind = 'claim') > count(*) FILTER (WHERE kind = 'sent')) AS job
+"""
+# Sums leave room for one such claim for each message that was lost.
+_CLAIMED_TWICE = """
+    SELECT count(*) FROM (
+        SELECT kind, lag(kind) OVER (PARTITION BY job_id ORDER BY id) AS before FROM chaos_steps
+        WHERE kind IN ('sent', 'claim')) AS step
+    WHERE kind = 'claim' AND before = 'claim'
 """
 
 
@@ -119,7 +129,9 @@ class Steps:
         """Raise AssertionError if somebody wrote who had lost the job, or a message was worth more than one claim."""
         for what, statement in {
             "writes by who did not hold the job": _TRESPASSES,
+            "moves of jobs that were in nobody's hands": _UNHELD,
             "jobs claimed more often than sent": _CLAIMED_TOO_OFTEN,
+            "claims after a claim, with nothing sent between": _CLAIMED_TWICE,
         }.items():
             if count := int(self.world.ask(statement)):
                 raise AssertionError(f"{count} {what}")
@@ -150,7 +162,7 @@ def watched(run: Run) -> Iterator[Steps]:
 def _note(run: Run, waits_s: list[float]) -> None:
     if not waits_s:
         return
-    middle, late = statistics.median(waits_s), waits_s[int(0.99 * (len(waits_s) - 1))]
+    middle, late = statistics.median(waits_s), waits_s[math.ceil(0.99 * len(waits_s)) - 1]
     shortened = "" if run.is_long else ", where leases were cut short"
     run.notes.append(
         f"{len(waits_s)} jobs were in hands that died or froze; taken up again after {middle:.1f} s (median), "

@@ -39,7 +39,7 @@ def note_consuming(run: Run, *, at_most_s: float = 120.0) -> float:
 
     def is_done() -> bool:
         if ended := run.world.keep_up():  # as whatever runs a worker does
-            run.inject("process ended by it", ended)
+            run.do("process ended by it", ended)
         return claims(run) > before or not run.world.unfinished()
 
     wait_for(is_done, every_s=0.05, at_most_s=at_most_s)

@@ -195,6 +195,6 @@ def _submit_meanwhile(run: Run, seconds: float) -> None:
         run.load.add(10)
         run.load.add_over_http(5, key=f"{run.load.prefix}{began}")
         longest_s = max(longest_s, time.monotonic() - began)
-        run.inject("batch submitted meanwhile", 2)
+        run.do("batch submitted meanwhile", 2)
         time.sleep(max(0.0, min(2.0, ends_at - time.monotonic())))
     run.notes.append(f"submitting by Python and HTTP took at most {longest_s:.2f} s meanwhile")

@@ -245,4 +245,4 @@ def _all_connections_taken(world: World) -> Iterator[list[psycopg.Connection]]:
 def _count_ended(run: Run) -> None:
     """Processes that did not survive, and were started again."""
     if ended := run.world.keep_up():
-        run.inject("process ended by it", ended)
+        run.do("process ended by it", ended)

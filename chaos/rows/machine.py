@@ -40,6 +40,8 @@ def clocks(run: Run) -> None:
         wrong = [_replace(run, kind, shim, ahead_s) for kind in ("worker", "dispatcher")]
         run.load.add(run.size.jobs // run.size.rounds)
         run.load.drain(within_s=120)  # with the clocks as wrong as they are
+        if left := world.unfinished():
+            raise AssertionError(f"{left} jobs wait though one clock is right")
         for name in wrong:
             world.terminate(name)
         world.keep_up()
@@ -115,10 +117,11 @@ def poison(run: Run) -> None:
                 world.keep_up()
         run.recover()
     failed = int(world.ask(f"SELECT count(*) {_OF_THE_ROW}", prefix=prefix))
-    run.notes.append(f"{failed} poison jobs failed, and no other")
     others = int(world.ask(f"SELECT count(*) {_OF_THE_ROW} AND custom_id NOT IN {_POISON}", prefix=prefix))
     if others or not failed:
         raise AssertionError(f"{others} jobs that killed nobody failed with those {failed} that did")
+    run.may_end("failed worker_lost", failed)
+    run.notes.append(f"{failed} poison jobs failed, and no other")
 
 
 @contextlib.contextmanager

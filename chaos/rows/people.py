@@ -1,9 +1,10 @@
 """People pause, resume, limit, cancel and retry batches at any moment, several at once."""
 
 import contextlib
-import threading
+import random
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 
 from sqlalchemy import Connection, text
@@ -43,21 +44,22 @@ _ACTIONS: dict[str, Action] = {
 def interfere(run: Run) -> None:
     """Two people at once; one batch in three has jobs that fail, so that there is something to retry."""
     faults = [{"match": "job", "fault": "fail", "rate": 0.05, "code": "MODEL_OVERLOADED"}]
+    for end in ("failed model_overloaded", "cancelled", "cancelled cancelled"):
+        run.may_end(end)
     with run.behaviour(faults=faults):
         for _ in range(run.size.rounds):
             batch = run.load.add(run.size.jobs // run.size.rounds)[0]
-            people = [threading.Thread(target=_meddle, args=(run, batch, run.chance.random())) for _ in range(2)]
-            for person in people:
-                person.start()
-            for person in people:
-                person.join()
+            with ThreadPoolExecutor(2) as people:
+                seeds = [run.chance.random(), run.chance.random()]
+                list(people.map(lambda seed, batch=batch: _meddle(run, batch, seed), seeds))
     for batch in run.load.batches:  # whatever waits for a person goes on
         _try(run, "more budget", batch)
 
 
 def _meddle(run: Run, batch: BatchRef, seed: float) -> None:
-    for name in run.chance.choices(list(_ACTIONS), weights=[4, 4, 1, 2, 2, 2], k=4):
-        time.sleep(seed * run.chance.random())
+    chance = random.Random(seed)
+    for name in chance.choices(list(_ACTIONS), weights=[4, 4, 1, 2, 2, 2], k=4):
+        time.sleep(seed * chance.random())
         if _try(run, name, batch):
             run.inject(name)
 

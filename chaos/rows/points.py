@@ -54,7 +54,7 @@ def _wave(run: Run, steps: Steps, points: Sequence[str]) -> None:
                 run.load.add(_FEED)
             looked, last = time.monotonic(), steps.last()
         for name in [name for name in doomed if not run.world.child(name).is_alive]:
-            run.world.forget(name)
+            _expect_death(run, name, doomed[name])
             steps.orphan(name)
             run.inject(f"killed {doomed.pop(name)}")
             steps.expire_others() if run.is_long else steps.expire()
@@ -79,6 +79,7 @@ def at_dispatcher_points(run: Run) -> None:
             wait_for(lambda: leader(run.world), at_most_s=60)
             run.world.keep_up()
             wait_for(lambda name=name: _has_died(run, name), every_s=0.1, at_most_s=120)  # type: ignore[misc]
+            _expect_death(run, name, point)
             run.inject(f"killed {point}")
             run.world.keep_up()
             run.recover()
@@ -87,11 +88,18 @@ def at_dispatcher_points(run: Run) -> None:
 def _has_died(run: Run, name: str) -> bool:
     """Work for it until then."""
     if not run.world.child(name).is_alive:
-        run.world.forget(name)
         return True
     if run.world.unfinished() < _FEED:
         run.load.add(_FEED)
     return False
+
+
+def _expect_death(run: Run, name: str, point: str) -> None:
+    """Raise AssertionError unless it died there."""
+    child = run.world.child(name)
+    if child.returncode != -signal.SIGKILL or f"fault injected at {point}" not in child.log.read_text(errors="replace"):
+        raise AssertionError(f"{name} ended with {child.returncode}, not at {point}:\n{child.log_tail()}")
+    run.world.forget(name)
 
 
 def _doom(run: Run, kind: str, point: str, *, passage: int) -> str:

@@ -3,9 +3,9 @@
 import contextlib
 import os
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 
@@ -28,6 +28,8 @@ def killed_in_calls(run: Run) -> None:
     run.allows_review = True
     with watched(run) as steps:
         _kill_at_random(run, steps)
+        run.load.drain(within_s=run.drain_s)
+        run.may_end("failed needs_review", len(steps.waits_s()))  # one for each that was in dead hands, at most
     _expect_calls(run, {}, at_most=run.load.accepted)
 
 
@@ -37,7 +39,10 @@ def _kill_at_random(run: Run, steps: Steps) -> None:
     run.world.wait_for_progress()  # a worker that is only starting holds nothing
     for _ in range(run.size.rounds):
         run.pause(0.3, 1.5)
-        steps.kill(run.chance.choice(run.world.alive("worker")))
+        name = run.chance.choice(run.world.alive("worker"))
+        with contextlib.suppress(TimeoutError):  # the others may have taken everything
+            wait_for(lambda name=name: steps.in_hand(name), every_s=0.01, at_most_s=3)  # type: ignore[misc]
+        steps.kill(name)
         run.inject("worker killed")
         run.world.keep_up()
         run.load.add(per_round)  # so that not all that is left is what the dead one held
@@ -139,13 +144,10 @@ def rolling(run: Run) -> None:
     calls = _calls(run)
     took_s: list[float] = []
     per_round = run.size.jobs // run.size.rounds
-    with watched(run) as steps, run.behaviour(faults=_SLOW):
+    with watched(run) as steps, run.behaviour(faults=_SLOW), ThreadPoolExecutor(1) as poster:
         for number in range(run.size.rounds):
             run.load.add(per_round // 2)
-            poster = threading.Thread(
-                target=run.load.add_over_http, args=(per_round // 2,), kwargs={"key": f"{run.load.prefix}{number}"}
-            )
-            poster.start()
+            posted = poster.submit(run.load.add_over_http, per_round // 2, key=f"{run.load.prefix}{number}")
             kinds: list[tuple[str, Callable[[Run], float]]] = [("worker", partial(_restart_worker, steps))]
             kinds += [("dispatcher", _restart_dispatcher)] if number % 3 == 1 else []
             kinds += [("API", _restart_api)] if number % 3 == 2 else []
@@ -153,7 +155,7 @@ def rolling(run: Run) -> None:
                 took_s.append(restart(run))
                 run.inject(f"{name} restarted")
                 run.recover()
-            poster.join()
+            posted.result()
             if run.is_long:
                 run.pause(6, 10)
     run.notes.append(f"processes ended within {max(took_s):.1f} s of SIGTERM")
