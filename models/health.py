@@ -23,6 +23,7 @@ class UpstreamState:
     latency_s: dict[str, float] = field(default_factory=dict)
     told_at: float = 0.0  # Unix time, seconds
     failures: int = 0  # of calls, since one succeeded
+    calm: int = 0  # calls that succeeded since one was refused for load
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,7 @@ async def report(connection: AsyncConnection, seen: Report) -> None:
 
 _READ = text(
     """
-    SELECT in_flight_limit, is_slow_start, refused_limit, failures,
+    SELECT in_flight_limit, is_slow_start, refused_limit, failures, calm,
            extract(epoch FROM now() - decreased_at)::float8 AS since_decrease_s,
            coalesce(extract(epoch FROM closed_until - now()), 0)::float8 AS closed_for_s, closed_reason, latency_s,
            extract(epoch FROM clock_timestamp())::float8 AS told_at
@@ -94,7 +95,8 @@ _WRITE = text(
     UPDATE upstreams SET in_flight_limit = :in_flight_limit, is_slow_start = :is_slow_start,
            decreased_at = now() - make_interval(secs => :since_decrease_s), refused_limit = :refused_limit,
            closed_until = CASE WHEN :closed_for_s > 0 THEN now() + make_interval(secs => :closed_for_s) END,
-           closed_reason = :closed_reason, latency_s = :latency_s, failures = :failures
+           closed_reason = :closed_reason, latency_s = :latency_s,
+           failures = :failures, calm = least(:calm, 1000000)
     WHERE name = :name
     """
 ).bindparams(bindparam("latency_s", type_=JSONB))
@@ -113,5 +115,6 @@ def write_upstream(connection: Connection, state: UpstreamState) -> None:
             "closed_reason": state.closed_reason,
             "latency_s": state.latency_s,
             "failures": state.failures,
+            "calm": state.calm,
         },
     )

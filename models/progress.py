@@ -218,8 +218,8 @@ def list_batches(
     """Newest first; ids are in the order of their making, so `before` is a cursor. Without errors cheap at any size."""
     wanted = {"account": account_id, "limit": limit, "before": before, "status": status}
     rows = connection.execute(_LIST, wanted).mappings().all()
-    ids = [row["id"] for row in rows] if with_errors else []
-    errors = _by_batch(connection.execute(_READ_MANY_ERRORS, {"ids": ids}).mappings())
+    ids = [row["id"] for row in rows]
+    errors = _by_batch(connection.execute(_READ_MANY_ERRORS, {"ids": ids}).mappings()) if with_errors else {}
     return [_view(row, errors.get(row["id"], [])) for row in rows]
 
 

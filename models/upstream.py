@@ -20,6 +20,7 @@ class Upstream(Base):
     decreased_at: Mapped[datetime | None]
     refused_limit: Mapped[float | None] = mapped_column(Float)  # in force when calls were last refused for load
     failures: Mapped[int] = mapped_column(Integer, server_default=text("0"))  # of calls, since one succeeded
+    calm: Mapped[int] = mapped_column(Integer, server_default=text("0"))  # calls that succeeded since one was refused
     closed_until: Mapped[datetime | None]  # no call before it; after it one probe, until a call succeeds
     closed_reason: Mapped[str | None]  # null: open
     latency_s: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))  # operation: running quantile

@@ -47,9 +47,12 @@ def step(state: UpstreamState, reports: Sequence[Report], *, in_flight: int, cei
     state = replace(state, failures=0 if is_ok else state.failures + sum(report.failed for report in reports))
     if state.failures >= DOWN_CALLS and any(report.failed for report in reports):
         return replace(state, closed_reason=UNAVAILABLE, closed_for_s=DOWN_S)
-    if any(report.throttled for report in reports):
-        return _decrease(state, reports)
-    ok = sum(report.ok for report in reports)
+    ok, throttled = sum(report.ok for report in reports), sum(report.throttled for report in reports)
+    if throttled:
+        calm = state.calm + ok
+        state = _wait_as_told(replace(state, calm=0), reports)
+        return state if _is_chance(state, throttled, calm=calm) else _decrease(state, throttled)
+    state = replace(state, calm=state.calm + ok)
     return (
         _increase(state, ok, is_binding=in_flight >= BINDING * state.in_flight_limit, ceiling=ceiling) if ok else state
     )
@@ -89,14 +92,27 @@ def _open_after_throttle(state: UpstreamState) -> UpstreamState:
     return state
 
 
-def _decrease(state: UpstreamState, reports: Sequence[Report]) -> UpstreamState:
+def _wait_as_told(state: UpstreamState, reports: Sequence[Report]) -> UpstreamState:
     retry_after_s = max(report.retry_after_s or 0.0 for report in reports)
     if retry_after_s > state.closed_for_s and state.closed_reason in (None, THROTTLED):
-        state = replace(state, closed_reason=THROTTLED, closed_for_s=retry_after_s)
+        return replace(state, closed_reason=THROTTLED, closed_for_s=retry_after_s)
+    return state
+
+
+def _is_chance(state: UpstreamState, throttled: int, *, calm: int) -> bool:
+    """A single call refused after a whole round of good ones, at a limit known to be borne: it says nothing of load.
+
+    Without this one 503 in a hundred, which any service answers now and then, lets the limit decay to the floor.
+    """
+    safe = SAFE * (state.refused_limit or 0.0)
+    return throttled == 1 and calm >= state.in_flight_limit and state.in_flight_limit <= safe * 1.001
+
+
+def _decrease(state: UpstreamState, throttled: int) -> UpstreamState:
     if state.since_decrease_s is None or state.refused_limit is None or state.since_decrease_s >= WINDOW_S:
         state = replace(state, refused_limit=state.in_flight_limit, since_decrease_s=0.0)
     refused_limit = state.refused_limit or state.in_flight_limit
-    fewer = min(state.in_flight_limit - sum(report.throttled for report in reports), SAFE * refused_limit)
+    fewer = min(state.in_flight_limit - throttled, SAFE * refused_limit)
     limit = min(state.in_flight_limit, max(FLOOR, MOST_DECREASE * refused_limit, fewer))
     return replace(state, in_flight_limit=limit, is_slow_start=False)
 

@@ -1,4 +1,4 @@
-"""jobs whose workers fell silent twice are found by key; failures of calls are counted from one success to the next"""
+"""jobs whose workers fell silent twice are found by key; failures and successes of calls in a row are counted"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -11,9 +11,11 @@ depends_on = None
 
 def upgrade() -> None:
     op.create_index("ix_jobs_suspect", "jobs", ["due_at"], postgresql_where=sa.text("claims >= 2"))
-    op.add_column("upstreams", sa.Column("failures", sa.Integer(), server_default=sa.text("0"), nullable=False))
+    for name in ("failures", "calm"):
+        op.add_column("upstreams", sa.Column(name, sa.Integer(), server_default=sa.text("0"), nullable=False))
 
 
 def downgrade() -> None:
-    op.drop_column("upstreams", "failures")
+    for name in ("calm", "failures"):
+        op.drop_column("upstreams", name)
     op.drop_index("ix_jobs_suspect", "jobs")

@@ -63,7 +63,6 @@ def test_links_that_open_objects_are_in_no_log_row_or_message(evidence: Evidence
         "Received and deleted unknown message",
         "Can't decode message body",
         "job rejected: prompt",
-        "raised unexpected",
         "webhook endpoint disabled",
         "InjectedError: fault injected",
         "nothing is lost, trying again",

@@ -50,7 +50,7 @@ def waiting_in(engine: Engine, state: str) -> int:
 def test_a_paused_batch_admits_nothing_and_goes_on_when_resumed(idle_fleet: Fleet, engine: Engine) -> None:
     idle_fleet.start(PHOTABATCH_CONCURRENCY="8")
     idle_fleet.configure(latency="0.5")
-    add_jobs(engine, 60)
+    add_jobs(engine, 120)
     assert some_done(engine, 5)
     assert told(idle_fleet, "pause", "faults")["paused_reason"] == "user"
     assert eventually(lambda: set(states(engine)) == {"queued", "succeeded"}), states(engine)
@@ -58,7 +58,7 @@ def test_a_paused_batch_admits_nothing_and_goes_on_when_resumed(idle_fleet: Flee
     time.sleep(1.5)  # a tick of the dispatcher and more
     assert (submits(idle_fleet), states(engine)["succeeded"]) == (before, before)
     assert told(idle_fleet, "resume", "faults")["status"] == "running"
-    all_succeed(idle_fleet, engine, 60)
+    all_succeed(idle_fleet, engine, 120)
 
 
 def test_failed_jobs_are_retried_and_the_batch_completes(fleet: Fleet, engine: Engine) -> None:
@@ -114,7 +114,7 @@ def test_a_synchronous_call_of_unknown_outcome_is_not_repeated_by_a_retry(idle_f
 
 
 def test_cancel_tells_how_many_are_still_collected(fleet: Fleet, engine: Engine) -> None:
-    fleet.configure(latency="1.5")
+    fleet.configure(latency="4")
     add_jobs(engine, 300)
     assert eventually(lambda: states(engine).get("running", 0) >= 4)
     answer = told(fleet, "cancel", "faults")

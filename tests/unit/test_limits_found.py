@@ -1,5 +1,6 @@
 """The controller finds a limit that nobody tells, and lives just below it. Time is simulated."""
 
+import math
 import random
 from dataclasses import dataclass, field, replace
 
@@ -18,6 +19,8 @@ class Upstream:
     limit: int
     latency_s: float
     retry_after_s: float | None
+    noise: float = 0.0  # share of calls that are refused whatever the load
+    drops: tuple[float, int] = (math.inf, 0)  # when, to which limit
     chance: random.Random = field(default_factory=lambda: random.Random(1))
     ends: list[float] = field(default_factory=list)
     calls: int = 0
@@ -26,12 +29,15 @@ class Upstream:
 
     def call(self, now: float, count: int) -> Report:
         room = max(0, self.limit - len(self.ends))
-        taken, refused = min(room, count), max(0, count - room)
+        lucky = sum(self.chance.random() >= self.noise for _ in range(count))
+        taken = min(room, lucky)
+        refused = count - taken
         self.ends += [now + self.latency_s * self.chance.uniform(0.8, 1.2) for _ in range(taken)]
         self.calls, self.refused = self.calls + count, self.refused + refused
         return Report(ok=taken, throttled=refused, retry_after_s=self.retry_after_s if refused else None)
 
     def work(self, now: float) -> None:
+        self.limit = self.drops[1] if now >= self.drops[0] else self.limit
         left = [end for end in self.ends if end > now]
         self.done, self.ends = self.done + len(self.ends) - len(left), left
 
@@ -56,3 +62,17 @@ def test_nine_tenths_of_what_is_allowed_is_used(limit: int, latency_s: float, re
     drain(upstream, seconds)
     assert upstream.done >= 0.9 * limit * (seconds - latency_s) / latency_s
     assert upstream.refused <= 0.05 * upstream.calls
+
+
+@pytest.mark.parametrize("retry_after_s", [None, 1.0])
+def test_one_refusal_in_a_hundred_that_has_nothing_to_do_with_load_costs_little(retry_after_s: float | None) -> None:
+    upstream = Upstream(1_000, 1.5, retry_after_s, noise=0.01)
+    drain(upstream, 600)
+    assert upstream.done >= 600 * 8  # a second: at a limit of 12 or more
+
+
+def test_a_limit_that_drops_is_found_again() -> None:
+    upstream = Upstream(100, 2.0, 1.0, drops=(60.0, 20))
+    drain(upstream, 360)
+    assert upstream.done >= 0.9 * 100 * 58 / 2 + 0.8 * 20 * 300 / 2
+    assert upstream.refused <= 0.1 * upstream.calls
