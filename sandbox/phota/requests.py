@@ -4,6 +4,7 @@ import hashlib
 import re
 from dataclasses import dataclass
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -91,12 +92,15 @@ class Order:
 
     @property
     def fingerprint(self) -> str:
-        """Same for the same request. A URL counts without its query: presigned ones differ on every retry."""
+        """Same for the same request. Of a URL only its path counts.
+
+        Presigned ones differ in their query on every retry, and in their host where workers reach S3 by several.
+        """
         fields = (self.operation, self.prompt, self.profiles, self.count, self.format, self.mode, self.is_async,
                   self.base_model, self.resolution, self.aspect_ratio, self.quality)  # fmt: skip
         digest = hashlib.sha256(repr(fields).encode())
         for source in self.sources:
-            digest.update((source.partition("?")[0] if is_url(source) else source).encode())
+            digest.update((urlsplit(source).path if is_url(source) else source).encode())
         return digest.hexdigest()
 
     def summary(self) -> dict[str, Any]:
