@@ -10,8 +10,7 @@ import signal
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -25,14 +24,15 @@ from sqlalchemy import create_engine, make_url, text
 from sqlalchemy.exc import DBAPIError
 
 from api.keys import create_key
+from chaos.observer import REWRITTEN, WATCH
 from chaos.proxy import Loop, Proxy
 from chaos.receiver import Receiver
+from chaos.wires import Wires
 from clients.storage import Storage
 from models import DEFAULT_ACCOUNT
 from models.accounts import read_account
-from models.base import quoted
 from models.migrate import migrate
-from models.states import FINAL_STATES, Scope, Stage
+from models.states import Scope, Stage
 from producer.webhooks import register
 from sandbox.stack import Child, Stack
 from settings import Settings, get_settings
@@ -41,58 +41,6 @@ from worker.app import new_app
 BUCKET = "chaos"
 SIMULATOR_BYTES = 2_000
 _PRODUCER = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION", "PHOTABATCH_ALLOWED_HOSTS")
-
-_REWRITTEN = ", rewritten"  # beside the state of a row that was written again, though it stayed final
-# An observer of its own: each time a job enters or leaves a final state, whoever does it, and each time a final row is
-# written again. Only a retry may do that, once: its key and its charge go over to the next generation.
-_WATCH = f"""
-    CREATE TABLE chaos_finals (id bigint GENERATED ALWAYS AS IDENTITY, job_id uuid, was text, state text,
-                               at timestamptz DEFAULT clock_timestamp());
-    CREATE FUNCTION chaos_watch() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-        INSERT INTO chaos_finals (job_id, was, state)
-        VALUES (NEW.id, CASE WHEN TG_OP = 'UPDATE' THEN OLD.state END,
-                NEW.state || CASE TG_NAME WHEN 'chaos_rewritten' THEN '{_REWRITTEN}' ELSE '' END);
-        RETURN NULL;
-    END $$;
-    CREATE TRIGGER chaos_born AFTER INSERT ON jobs FOR EACH ROW WHEN (NEW.state IN ({quoted(FINAL_STATES)}))
-        EXECUTE FUNCTION chaos_watch();
-    CREATE TRIGGER chaos_moved AFTER UPDATE OF state ON jobs FOR EACH ROW
-        WHEN (OLD.state <> NEW.state
-              AND (OLD.state IN ({quoted(FINAL_STATES)}) OR NEW.state IN ({quoted(FINAL_STATES)})))
-        EXECUTE FUNCTION chaos_watch();
-    CREATE TRIGGER chaos_rewritten AFTER UPDATE ON jobs FOR EACH ROW
-        WHEN (OLD.state IN ({quoted(FINAL_STATES)}) AND OLD.state = NEW.state AND OLD.* IS DISTINCT FROM NEW.*
-              AND NOT (OLD.superseded_at IS NULL AND NEW.superseded_at IS NOT NULL
-                       AND to_jsonb(NEW) - '{{superseded_at,idempotency_key,cost_usd}}'::text[]
-                         = to_jsonb(OLD) - '{{superseded_at,idempotency_key,cost_usd}}'::text[]))
-        EXECUTE FUNCTION chaos_watch();
-"""
-
-
-@dataclass
-class Wires:
-    """The proxies that a process's connections go through."""
-
-    postgres: Proxy
-    broker: Proxy
-    s3: Proxy
-    phota: Proxy
-
-    def __iter__(self) -> Iterator[Proxy]:
-        return iter((self.postgres, self.broker, self.s3, self.phota))
-
-    def environment(self, services: dict[str, str]) -> dict[str, str]:
-        """The same addresses, with the proxies' ports."""
-        places = {
-            "PHOTABATCH_DATABASE_URL": self.postgres,
-            "PHOTABATCH_BROKER_URL": self.broker,
-            "PHOTABATCH_S3_ENDPOINT_URL": self.s3,
-            "PHOTABATCH_PHOTA_BASE_URL": self.phota,
-        }
-        return services | {
-            name: services[name].replace(f":{urlsplit(services[name]).port}", f":{proxy.port}", 1)
-            for name, proxy in places.items()
-        }
 
 
 class World:
@@ -156,7 +104,7 @@ class World:
         )
         self._exits.callback(self.engine.dispose)
         with self.engine.begin() as connection:
-            connection.execute(text(_WATCH))
+            connection.execute(text(WATCH))
             account = read_account(connection, DEFAULT_ACCOUNT)
             assert account is not None, "made by the migration"
             self.api_key = create_key(connection, account, name="chaos", scopes=list(Scope))
@@ -353,7 +301,7 @@ class World:
 
     def ended(self) -> int:
         """How many jobs have ended so far."""
-        statement = f"SELECT coalesce(max(id), 0) FROM chaos_finals WHERE state NOT LIKE '%{_REWRITTEN}'"
+        statement = f"SELECT coalesce(max(id), 0) FROM chaos_finals WHERE state NOT LIKE '%{REWRITTEN}'"
         return int(self.ask(statement))
 
     def has_ended(self, batch_id: uuid.UUID) -> bool:

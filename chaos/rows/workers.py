@@ -4,13 +4,13 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from functools import partial
 
 from chaos.campaign import Run, row
 from chaos.steps import Steps, unfinished, watched
+from chaos.watch import frozen
 from chaos.world import World, wait_for
 from clients.phota_requests import Operation
 
@@ -67,7 +67,7 @@ def doubled(run: Run) -> None:
     extra = [world.start("worker") for _ in range(8 if run.is_long else 2)]
     with watched(run) as steps:
         for _ in range(run.size.rounds):
-            with _all_frozen(world):
+            with frozen(world, *world.alive("worker")):
                 run.load.add(run.size.jobs // run.size.rounds)
                 wait_for(lambda: _waiting(world), at_most_s=30)
                 run.pause(0.2, 0.4)
@@ -100,18 +100,6 @@ def _copy_messages(run: Run) -> int:
                 run.world.redis.lpush(queue, message)
             copies += times
     return copies
-
-
-@contextmanager
-def _all_frozen(world: World) -> Iterator[None]:
-    names = world.alive("worker")
-    for name in names:
-        world.freeze(name)
-    try:
-        yield
-    finally:
-        for name in names:
-            world.thaw(name)
 
 
 def _send_stale(run: Run, steps: Steps) -> None:

@@ -8,7 +8,8 @@ from chaos.campaign import Run, row
 from chaos.proxy import Mode
 from chaos.steps import Steps, watched
 from chaos.watch import leader, watched_leading, who_admitted
-from chaos.world import Wires, World, wait_for
+from chaos.wires import Wires
+from chaos.world import World, wait_for
 from models.claims import LEASE_S
 
 _BEYOND_S = LEASE_S + 12.0  # longer than a lease, the tick that finds it, and the claim

@@ -2,14 +2,15 @@
 
 import asyncio
 import uuid
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from decimal import Decimal
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, make_url
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from chaos.proxy import Loop, Proxy
 from models import admission
 from models.admission import Fate
 from models.claims import ClaimedJob, claim
@@ -74,3 +75,12 @@ def run(database_url: str) -> Run:
 def claimed(run: Run, stage: Stage, ids: Sequence[uuid.UUID]) -> list[ClaimedJob]:
     jobs: list[ClaimedJob] = run(lambda connection: claim(connection, stage, ids))
     return jobs
+
+
+@pytest.fixture
+def link(database_url: str) -> Iterator[Proxy]:
+    """A way to Postgres that keeps connections alive, as a load balancer does: the kernel's own probes say nothing."""
+    with Loop() as loop:
+        proxy = Proxy(loop, make_url(database_url).port or 0)
+        yield proxy
+        proxy.close()

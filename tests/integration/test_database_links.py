@@ -1,25 +1,15 @@
 """A connection to the database that has gone dead without a word is given up, and another one works."""
 
 import asyncio
-from collections.abc import Iterator
 
 import pytest
 from sqlalchemy import make_url, text
 from sqlalchemy.exc import OperationalError
 
-from chaos.proxy import Loop, Mode, Proxy
+from chaos.proxy import Mode, Proxy
 from models.engine import new_async_engine, new_engine
 
 ONE = text("SELECT 1")
-
-
-@pytest.fixture
-def link(database_url: str) -> Iterator[Proxy]:
-    """It keeps connections alive itself, as a load balancer does, so that the kernel's own probes say nothing."""
-    with Loop() as loop:
-        proxy = Proxy(loop, make_url(database_url).port or 0)
-        yield proxy
-        proxy.close()
 
 
 def through(link: Proxy, database_url: str) -> str:

@@ -9,20 +9,12 @@ from celery.exceptions import Reject
 from sqlalchemy import Engine, create_engine, make_url, text
 from sqlalchemy.exc import InternalError
 
-from chaos.proxy import Loop, Mode, Proxy
+from chaos.proxy import Mode, Proxy
 from clients.phota_requests import Operation
 from models.engine import new_engine
 from producer.intake import take
 
 FINE, FAULTY = {"prompt": "a boat"}, {"prompt": "a boat", "images": ["https://example.com/1.jpg"]}
-
-
-@pytest.fixture
-def link(database_url: str) -> Iterator[Proxy]:
-    with Loop() as loop:
-        proxy = Proxy(loop, make_url(database_url).port or 0)
-        yield proxy
-        proxy.close()
 
 
 @pytest.fixture
