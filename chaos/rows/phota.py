@@ -220,14 +220,17 @@ def no_key(run: Run) -> None:
 
 
 def _close(run: Run, fault: str, **behaviour: Any) -> None:
+    """In the middle of the load: a third of it comes while the gate is closed, and waits."""
     warm_up(run)
+    jobs = run.size.jobs // run.size.rounds
     for _ in range(run.size.rounds):
-        run.load.add(run.size.jobs // run.size.rounds)
+        run.load.add(jobs * 2 // 3)
         run.pause(0.3, 0.8)
         with run.behaviour(**behaviour):
+            run.load.add(jobs - jobs * 2 // 3)
             run.inject(fault)
             run.pause(60, 75) if run.is_long else run.pause(3, 4)
             waiting = run.world.unfinished()
         if not waiting:
-            raise AssertionError("all jobs had ended before the gate was closed")
+            raise AssertionError("jobs were done behind a closed gate")
         run.recover()
