@@ -166,8 +166,12 @@ def run_row(one: Row, world: World, *, size: str, seed: int, occasion: str) -> R
         load.drain(within_s=run.drain_s)
     except Exception:
         error = traceback.format_exc(limit=3)
-    verdict = judge(world, load.prefix, accepted=load.accepted, allows_review=run.allows_review)
-    ended = states(world, load.prefix)
+    verdict, ended = Verdict(), Counter[str]()
+    try:
+        verdict = judge(world, load.prefix, accepted=load.accepted, allows_review=run.allows_review)
+        ended = states(world, load.prefix)
+    except Exception:  # a service never came back
+        error = (error or "") + traceback.format_exc(limit=3)
     return Result(
         key=one.key,
         title=one.title,

@@ -1,5 +1,6 @@
 """Rows in several worlds at once, each in a process of its own: most rows wait a lot."""
 
+import itertools
 import multiprocessing
 import queue
 from collections.abc import Iterator, Sequence
@@ -39,10 +40,11 @@ def _ended(results: "Queue[Result]", workers: Sequence[BaseProcess]) -> Iterator
 
 
 def _work(keys: "Queue[str]", results: "Queue[Result]", folder: Path, size: str, seed: int) -> None:
-    """Rows that ask for no world of their own share one."""
+    """Rows that ask for no world of their own share one, until a row leaves it in disorder."""
     load_rows()
     with ExitStack() as exits:
         common: World | None = None
+        numbers = itertools.count(1)
         while (key := _next(keys)) is not None:
             one = ROWS[key]
             if one.world:
@@ -50,8 +52,11 @@ def _work(keys: "Queue[str]", results: "Queue[Result]", folder: Path, size: str,
                 with World(own, seed=seed, **one.world(own)) as world:
                     result = run_row(one, world, size=size, seed=seed, occasion=f"row{key}")
             else:
-                common = common or exits.enter_context(World(folder / "common", seed=seed))
+                common = common or exits.enter_context(World(folder / f"common{next(numbers)}", seed=seed))
                 result = run_row(one, common, size=size, seed=seed, occasion=f"row{key}")
+                if result.error:
+                    exits.close()
+                    common = None
             print(result, flush=True)
             results.put(result)
 

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 LONGEST_ANSWER_S = 600.0  # for processes whose statements may be about all of a million jobs
 WORKER_ANSWER_S = 30.0  # a worker's statements are about some hundred rows; after a lease their jobs are another's
+_GONE_S = 5  # Postgres looks so often whether who asked is still there; without, it finishes what nobody waits for
 _INTERVAL_S = 0.1  # between two looks for signals while waiting; psycopg's own
 
 _CONNECT = {
@@ -55,6 +56,12 @@ class _AsyncConnection(psycopg.AsyncConnection[Any]):
             raise
 
 
+def _bounds(answer_s: float | None) -> str:
+    """What Postgres itself does about statements that nobody waits for any more: given up there too, not run on."""
+    longest_ms = 0 if answer_s is None else int(answer_s * 1000)
+    return f"SET client_connection_check_interval = '{_GONE_S}s'; SET statement_timeout = {longest_ms}"
+
+
 def new_engine(url: str, *, connections: int = 5, answer_s: float | None = None) -> Engine:
     """`answer_s`: a statement without an answer for so long raises OperationalError; None: it is waited for."""
     engine = create_engine(
@@ -65,6 +72,8 @@ def new_engine(url: str, *, connections: int = 5, answer_s: float | None = None)
     def connect(_dialect: Any, _record: Any, args: Any, options: Any) -> _Connection:
         connection = _Connection.connect(*args, **options)
         connection.answer_s = answer_s
+        connection.execute(_bounds(answer_s))
+        connection.commit()
         return connection
 
     return engine
@@ -78,6 +87,8 @@ def new_async_engine(
     async def connect(*args: Any, **options: Any) -> _AsyncConnection:
         connection = await _AsyncConnection.connect(*args, **options)
         connection.answer_s = answer_s
+        await connection.execute(_bounds(answer_s))
+        await connection.commit()
         return connection
 
     options = {**_CONNECT, "application_name": name, "async_creator_fn": connect}

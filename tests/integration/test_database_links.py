@@ -3,11 +3,12 @@
 import asyncio
 
 import pytest
-from sqlalchemy import make_url, text
+from sqlalchemy import Engine, TextClause, make_url, text
 from sqlalchemy.exc import OperationalError
 
 from chaos.proxy import Mode, Proxy
 from models.engine import new_async_engine, new_engine
+from tests.acceptance.conftest import eventually
 
 ONE = text("SELECT 1")
 
@@ -61,3 +62,17 @@ def test_a_connection_that_died_in_the_pool_is_replaced_before_it_is_used(link: 
     with engine.connect() as connection:
         assert connection.scalar(ONE) == 1
     engine.dispose()
+
+
+def test_what_nobody_waits_for_is_not_run_on(database_url: str, engine: Engine) -> None:
+    hasty = new_engine(database_url, connections=1, answer_s=0.5)
+    with hasty.connect() as connection, pytest.raises(OperationalError):
+        connection.execute(text("SELECT pg_sleep(60)"))
+    hasty.dispose()
+    sleeping = text("SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE '%pg_sleep(60)'")
+    assert eventually(lambda: _count(engine, sleeping) == 0, within_s=10)
+
+
+def _count(engine: Engine, query: TextClause) -> int:
+    with engine.connect() as connection:
+        return int(connection.scalar(query) or 0)

@@ -1,14 +1,11 @@
 """The outbox in SQL: in which order deliveries are claimed, what travels together, and what the fence refuses."""
 
-import uuid
-from typing import Any
-
 import pytest
 from sqlalchemy import Engine, text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
-from models import outbox
 from models.endpoint_leases import release_endpoint
-from models.outbox import ClaimedDelivery
+from models.outbox import ClaimedDelivery, claim_deliveries, record_deliveries
 from models.states import DeliveryState
 from tests.integration.conftest import Run, add_batch
 from tests.integration.outbox_events import (
@@ -166,18 +163,43 @@ def test_a_lone_jobs_event_is_in_no_digest(engine: Engine, run: Run) -> None:
     assert [each.digest_id for each in claim(run, hold(engine, run))] == [None]
 
 
-@pytest.mark.parametrize("statement", [outbox._LOOK, outbox._MAKE_DIGEST], ids=["look", "digest"])
-def test_a_round_reads_as_much_as_it_takes(engine: Engine, statement: Any) -> None:
+@pytest.mark.parametrize("is_quiet", [True, False], ids=["quiet statistics", "fresh statistics"])
+@pytest.mark.parametrize("is_digest", [True, False], ids=["digest", "single"])
+def test_a_round_reads_as_much_as_it_takes(engine: Engine, run: Run, is_digest: bool, is_quiet: bool) -> None:
+    """Though the planner believes that nothing is pending, as after a receiver was down."""
     registered = register(engine, "batch.*")
+    change(engine, "ALTER TABLE deliveries SET (autovacuum_enabled = false)")
+    add_pending(engine, 5_000, is_digest)
+    change(engine, "UPDATE deliveries SET state = 'delivered', due_at = NULL, finished_at = now()")
+    change(engine, "ANALYZE deliveries")
+    add_pending(engine, 10_000, is_digest)
+    if not is_quiet:
+        change(engine, "ANALYZE deliveries")
+    lease = hold(engine, run)
+    assert lease.id == registered
+
+    async def round_of(connection: AsyncConnection) -> tuple[list[ClaimedDelivery], int]:
+        await connection.execute(text("SET LOCAL enable_seqscan = off"))  # cheap here, where the table is small
+        claimed = await claim_deliveries(connection, lease.id, limit=64)
+        await record_deliveries(connection, [move(claimed, DeliveryState.PENDING, due_s=1.0)])
+        rows = await connection.execute(text(_READ))
+        return claimed, int(rows.scalar_one())
+
+    for _ in range(2 if is_digest else 1):  # a digest is claimed by its id the next time
+        claimed, rows_read = run(round_of)
+        assert len(claimed) == (500 if is_digest else 64)
+        assert rows_read < 10 * len(claimed)
+        change(engine, "UPDATE deliveries SET due_at = now() - interval '1 minute' WHERE tries > 0")
+
+
+_READ = "SELECT coalesce(seq_tup_read, 0) + idx_tup_fetch FROM pg_stat_xact_user_tables WHERE relname = 'deliveries'"
+
+
+def add_pending(engine: Engine, count: int, is_digest: bool) -> None:
     change(
         engine,
         "INSERT INTO deliveries (account_id, type, endpoint_id, url, is_digest) "
-        "SELECT account_id, 'webhook.ping', id, url, true FROM webhook_endpoints, generate_series(1, 50000)",
+        "SELECT account_id, 'webhook.ping', id, url, :digest FROM webhook_endpoints, generate_series(1, :count)",
+        digest=is_digest,
+        count=count,
     )
-    change(engine, "ANALYZE deliveries")
-    values = {"endpoint": registered, "limit": 64, "digest": uuid.uuid4(), "bytes": 1}
-    with engine.begin() as connection:
-        plan = connection.execute(text(f"EXPLAIN {statement}"), values).scalars()
-        lines = "\n".join(plan)
-    assert "ix_deliveries_due" in lines
-    assert "Seq Scan on deliveries" not in lines
