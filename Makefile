@@ -5,7 +5,7 @@ BIN := .venv/bin
 PHOTOS ?=
 OP ?= enhance
 
-.PHONY: help setup demo up test campaigns chaos chaos-long soak mutations unit lint check openapi bench audit pins clean
+.PHONY: help setup demo up test campaigns chaos chaos-long soak mutations walks unit lint check openapi bench audit pins clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -43,6 +43,9 @@ soak: setup ## An hour of mixed load, a worker restarted every 20 s: does anythi
 
 mutations: setup ## Breaks one promise at a time, in a copy; the suite must notice each
 	@$(BIN)/python -m chaos.mutations
+
+walks: setup ## 100,000 interleavings of the state machine on rows in memory, minutes; FIRST=… others
+	@$(BIN)/python -m tests.machine $(if $(FIRST),110000 $(FIRST))
 
 unit: setup ## Only what needs no service; a few seconds
 	@$(BIN)/python -m pytest tests/unit

@@ -1,12 +1,15 @@
 """The boto3 client of a process, with its time-outs and retries."""
 
 import ipaddress
+from functools import cache
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
 import boto3
+import botocore.session
 from botocore.config import Config
 from botocore.handlers import add_expect_header
+from botocore.loaders import Loader, create_loader
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -19,7 +22,10 @@ def new_s3_client(
     endpoint_url: str | None, *, addressing: Addressing, max_connections: int, region: str | None
 ) -> "S3Client":
     """Thread-safe; connects at the first call. No endpoint means AWS; credentials are found as boto3 does."""
-    session = boto3.Session(region_name=region)
+    core = botocore.session.get_session()
+    core.register_component("data_loader", _loader())
+    session = boto3.Session(botocore_session=core, region_name=region)
+    _loader().search_paths[:] = dict.fromkeys(_loader().search_paths)  # each session of boto3 adds its own once more
     client = session.client(
         "s3",
         endpoint_url=endpoint_url or None,
@@ -29,6 +35,12 @@ def new_s3_client(
     # "Expect: 100-continue" is a round trip before every body; ours are small, and a refused one is not worth it
     client.meta.events.unregister("before-call.s3", add_expect_header)
     return client
+
+
+@cache
+def _loader() -> Loader:
+    """Its description of S3 is read once a process: a tenth of a second, and the same for every client."""
+    return create_loader()
 
 
 def _config(endpoint_url: str | None, addressing: Addressing, max_connections: int) -> Config:
