@@ -19,6 +19,8 @@ from clients.storage import Storage
 from sandbox.samples import write_samples
 from sandbox.stack import Child, Stack
 from settings import get_settings
+from tests.acceptance.emptying import empty_bucket, empty_database
+from tests.conftest import new_database
 
 _numbers = itertools.count(1)
 SHARED = (
@@ -40,10 +42,11 @@ def eventually(holds: Callable[[], object], *, within_s: float = 30.0) -> bool:
 
 
 class Fleet:
-    """Processes of one test; every one is the installed program."""
+    """Processes of one test, or of several one after the other; every one is the installed program."""
 
     def __init__(self, stack: Stack, database_url: str, home: Path) -> None:
         self._stack = stack
+        self.database_url = database_url
         self._number = next(_numbers)
         self._names: list[str] = []
         self._patch: dict[str, str | None] = {}
@@ -133,12 +136,34 @@ class Fleet:
         os.environ.update({name: self.environment[name] for name in SHARED})
         get_settings.cache_clear()
 
-    def stop(self) -> None:
+    def unshare_environment(self) -> None:
         for name, value in self._patch.items():
-            os.environ.pop(name) if value is None else os.environ.update({name: value})
+            os.environ.pop(name, None) if value is None else os.environ.update({name: value})
+        self._patch.clear()
         get_settings.cache_clear()
+
+    def stop(self) -> None:
+        self.unshare_environment()
         self._stack.stop_children(*self._names)
         self.phota.close()
+
+    def move(self, home: Path) -> None:
+        """The next test's commands run there."""
+        self.home = home
+        self.environment["PHOTABATCH_HOME"] = str(home)
+
+    def setup(self) -> tuple[Any, ...]:
+        """What a test must leave as it was for the fleet to be used again."""
+        names = [(name, self._stack.child(name).is_alive) for name in self._names]
+        return names, {name: value for name, value in self.environment.items() if name != "PHOTABATCH_HOME"}
+
+    def be_as_new(self) -> bool:
+        """Whether it is now, as far as the next test can tell."""
+        if not empty_database(self.database_url):
+            return False
+        empty_bucket(self.environment["PHOTABATCH_S3_ENDPOINT_URL"], self.environment["PHOTABATCH_S3_BUCKET"])
+        self.phota.post("/_sim/reset").raise_for_status()
+        return True
 
 
 def _is_up(url: str) -> bool:
@@ -148,22 +173,59 @@ def _is_up(url: str) -> bool:
         return False
 
 
+@pytest.fixture(scope="session")
+def parked() -> Iterator[dict[tuple[str, ...], Fleet]]:
+    """Fleets between two tests, by the options of their simulated Phota."""
+    fleets: dict[tuple[str, ...], Fleet] = {}
+    yield fleets
+    for fleet in fleets.values():
+        fleet.stop()
+
+
+Lender = Callable[[tuple[str, ...]], Iterator[Fleet]]
+
+
 @pytest.fixture
-def fleet(stack: Stack, database_url: str, tmp_path: Path) -> Iterator[Fleet]:
+def lent(stack: Stack, migrated: str, parked: dict[tuple[str, ...], Fleet], tmp_path: Path) -> Lender:
+    """Dispatcher, worker, and a simulated Phota: those of an earlier test, emptied, if it left them as they were."""
+
+    def lend(options: tuple[str, ...]) -> Iterator[Fleet]:
+        fleet = parked.pop(options, None)
+        if fleet is None:
+            fleet = bare_fleet(stack, new_database(stack, migrated), tmp_path, *options)
+            fleet.start()
+        fleet.move(tmp_path)
+        fleet.share_environment()
+        before = fleet.setup()
+        yield fleet
+        if fleet.setup() == before and fleet.be_as_new():
+            fleet.unshare_environment()
+            parked[options] = fleet
+        else:
+            fleet.stop()
+
+    return lend
+
+
+@pytest.fixture
+def database_url(request: pytest.FixtureRequest, stack: Stack, migrated: str) -> str:
+    """That of the fleet, where the test has one that is lent; otherwise an empty one."""
+    for name in ("fleet", "studio"):
+        if name in request.fixturenames:
+            return str(request.getfixturevalue(name).database_url)
+    return new_database(stack, migrated)
+
+
+@pytest.fixture
+def fleet(lent: Lender) -> Iterator[Fleet]:
     """Dispatcher, worker, and a simulated Phota that answers within a fifth of a second."""
-    fleet = bare_fleet(stack, database_url, tmp_path, *QUICK)
-    fleet.start()
-    yield fleet
-    fleet.stop()
+    yield from lent(QUICK)
 
 
 @pytest.fixture
-def studio(stack: Stack, database_url: str, tmp_path: Path) -> Iterator[Fleet]:
+def studio(lent: Lender) -> Iterator[Fleet]:
     """A fleet whose simulated Phota really works on the pictures."""
-    fleet = bare_fleet(stack, database_url, tmp_path, "--latency", "0.1")
-    fleet.start()
-    yield fleet
-    fleet.stop()
+    yield from lent(("--latency", "0.1"))
 
 
 @pytest.fixture

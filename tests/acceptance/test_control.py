@@ -50,7 +50,7 @@ def waiting_in(engine: Engine, state: str) -> int:
 def test_a_paused_batch_admits_nothing_and_goes_on_when_resumed(idle_fleet: Fleet, engine: Engine) -> None:
     idle_fleet.start(PHOTABATCH_CONCURRENCY="8")
     idle_fleet.configure(latency="0.5")
-    add_jobs(engine, 120)
+    add_jobs(engine, 60)
     assert some_done(engine, 5)
     assert told(idle_fleet, "pause", "faults")["paused_reason"] == "user"
     assert eventually(lambda: set(states(engine)) == {"queued", "succeeded"}), states(engine)
@@ -58,13 +58,13 @@ def test_a_paused_batch_admits_nothing_and_goes_on_when_resumed(idle_fleet: Flee
     time.sleep(1.5)  # a tick of the dispatcher and more
     assert (submits(idle_fleet), states(engine)["succeeded"]) == (before, before)
     assert told(idle_fleet, "resume", "faults")["status"] == "running"
-    all_succeed(idle_fleet, engine, 120)
+    all_succeed(idle_fleet, engine, 60)
 
 
 def test_failed_jobs_are_retried_and_the_batch_completes(fleet: Fleet, engine: Engine) -> None:
     fleet.configure(faults=[{"match": "job", "fault": "fail", "times": 3, "code": "MODEL_OVERLOADED"}])
     add_jobs(engine, 8)
-    assert eventually(lambda: fleet.batch("status", "faults")["status"] == "completed_with_errors")
+    assert fleet.batch("watch", "faults")["status"] == "completed_with_errors"
     answer = told(fleet, "retry", "faults")
     assert (answer["retried"], answer["collected_again"], answer["left"]) == (3, 0, {})
     batch = fleet.batch("watch", "faults")
@@ -79,7 +79,7 @@ def test_what_could_not_be_stored_is_collected_without_a_second_charge(idle_flee
     idle_fleet.start(workers=1, PHOTABATCH_S3_ENDPOINT_URL="http://127.0.0.1:1")
     batch = add_jobs(engine, 4)
     give_up(engine, "storing", code="storage_unavailable", count=4)
-    assert eventually(lambda: idle_fleet.batch("status", "faults")["status"] == "failed")
+    assert idle_fleet.batch("watch", "faults")["status"] == "failed"
     os.kill(idle_fleet.child("worker").pid, signal.SIGKILL)
     idle_fleet.start_worker()
     answer = told(idle_fleet, "retry", "faults")
@@ -104,7 +104,7 @@ def test_a_synchronous_call_of_unknown_outcome_is_not_repeated_by_a_retry(idle_f
     idle_fleet.start(PHOTABATCH_PHOTA_MODE="sync")
     idle_fleet.configure(faults=[{"match": "submit", "fault": "reset_after", "times": 1}])
     add_jobs(engine, 2)
-    assert eventually(lambda: idle_fleet.batch("status", "faults")["status"] == "completed_with_errors")
+    assert idle_fleet.batch("watch", "faults")["status"] == "completed_with_errors"
     assert told(idle_fleet, "retry", "faults")["collected_again"] == 1
     assert idle_fleet.batch("watch", "faults")["errors"][0]["code"] == "needs_review"
     assert submits(idle_fleet) == 2
@@ -120,7 +120,7 @@ def test_cancel_tells_how_many_are_still_collected(fleet: Fleet, engine: Engine)
     answer = told(fleet, "cancel", "faults")
     assert answer["in_flight"] >= 4
     assert answer["counts"]["cancelled"] + answer["counts"]["succeeded"] + answer["in_flight"] == 300
-    assert eventually(lambda: fleet.batch("status", "faults")["status"] == "cancelled")
+    assert fleet.batch("watch", "faults")["status"] == "cancelled"
     collected = states(engine)["succeeded"] - answer["counts"]["succeeded"]
     assert (collected, fleet.ledger()["totals"]["charges"]) == (answer["in_flight"], states(engine)["succeeded"])
 

@@ -99,7 +99,7 @@ def test_cancel_stops_what_is_not_paid_for_and_collects_the_rest(fleet: Fleet, e
         assert cancel_batch(connection, batch.id)
     assert eventually(lambda: set(states(engine)) == {"succeeded", "cancelled"}), states(engine)
     assert fleet.ledger()["totals"]["charges"] == states(engine)["succeeded"]
-    assert eventually(lambda: fleet.batch("status", "faults")["status"] == "cancelled")
+    assert fleet.batch("watch", "faults")["status"] == "cancelled"
 
 
 def test_a_worker_that_is_asked_to_stop_hands_back(fleet: Fleet, engine: Engine) -> None:
