@@ -167,8 +167,8 @@ def admit(
 _CANCEL_LEFT = text(
     """
     UPDATE jobs SET state = 'cancelled', due_at = NULL, finished_at = now()
-    WHERE id = ANY (ARRAY(SELECT id FROM jobs WHERE state = 'queued' AND lane_id = ANY(:lanes) LIMIT 10000
-                 FOR UPDATE SKIP LOCKED))
+    WHERE id = ANY (ARRAY(SELECT id FROM jobs WHERE state = 'queued' AND priority IN (0, 1, 2) AND lane_id = ANY(:lanes)
+                 LIMIT 10000 FOR UPDATE SKIP LOCKED))
     """
 )
 
@@ -186,11 +186,13 @@ def count_unstored(connection: Connection) -> int:
     return int(connection.execute(_UNSTORED).scalar_one())
 
 
+# LIKE: the same, but no condition that the planner could use the index of all that waits for.
 _EXPIRE = text(
     """
     UPDATE jobs SET state = 'expired', due_at = NULL, finished_at = now(), error_code = 'expired',
            error_message = 'its expires_at passed before it was admitted'
-    WHERE id = ANY (ARRAY(SELECT id FROM jobs WHERE state = 'queued' AND expires_at <= now()
+    WHERE id = ANY (ARRAY(SELECT id FROM jobs
+                 WHERE expires_at <= now() AND finished_at IS NULL AND state LIKE 'queued'
                  LIMIT 1000 FOR UPDATE SKIP LOCKED))
     """
 )

@@ -121,7 +121,7 @@ def read_money(connection: Connection, batch_id: uuid.UUID) -> Money:
 _CANCEL_QUEUED = text(
     """
     UPDATE jobs SET state = 'cancelled', due_at = NULL, hold = 'idle', finished_at = now()
-    WHERE batch_id = :id AND state = 'queued'
+    WHERE state = 'queued' AND priority IN (0, 1, 2) AND lane_id = :id
     """
 )
 _CANCEL_UNCLAIMED = text(

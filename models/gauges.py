@@ -76,7 +76,7 @@ _JOBS = text(
 _LONE = text(
     f"""
     SELECT 'queued' AS state, count(*) AS jobs FROM jobs
-    WHERE state = 'queued' AND priority IN (0, 1, 2) AND lane_id IN (SELECT id FROM accounts)
+    WHERE state = 'queued' AND priority IN (0, 1, 2) AND lane_id = ANY (ARRAY(SELECT id FROM accounts))
     UNION ALL
     SELECT state, count(*) FROM jobs WHERE state IN ({quoted(WORKING_STATES)}) AND batch_id IS NULL GROUP BY state
     UNION ALL

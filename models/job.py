@@ -53,7 +53,7 @@ class Job(Base):
         Index(
             "ix_jobs_expires_at",
             "expires_at",
-            postgresql_where=text("state = 'queued' AND expires_at IS NOT NULL"),
+            postgresql_where=text("finished_at IS NULL AND expires_at IS NOT NULL"),
         ),
         Index(
             "ix_jobs_errors",
