@@ -1,4 +1,4 @@
-"""what a statement over many jobs tells of them is planned for as many; statistics follow large tables too"""
+"""events of jobs that end together take time that grows with them; statistics follow large tables too"""
 
 from importlib import import_module
 
@@ -14,17 +14,19 @@ _before = import_module("migrations.versions.0005_ways_in")
 _first = import_module("migrations.versions.0004_webhook_endpoints")
 
 # The function keeps its plans as long as the session lives, and the first is made for the few rows of that moment: then
-# joining the old rows and the new of a large cancel took their product. EXECUTE plans anew, for the rows there are.
-_TELL_ENDED = _first._TELL.format(ended=_first._ENDED)
-JOBS_CHANGED = _before.JOBS_CHANGED.replace(
-    _TELL_ENDED,
-    f"""
-        IF EXISTS (SELECT FROM new_jobs WHERE finished_at IS NOT NULL) THEN
-            EXECUTE $tell${_TELL_ENDED}$tell$;
-        END IF;
-""",
-)
-# A twentieth of twenty million is more than most nights change.
+# joining the old rows and the new of a large cancel took their product. Grouping takes their sum, whatever the plan.
+_ENDED = """
+            SELECT id, account_id, batch_id, max(state) AS state, max(webhook_url) AS webhook_url,
+                   max(finished_at) AS finished_at
+            FROM (SELECT id, account_id, batch_id, state, webhook_url, finished_at, false AS had_ended
+                  FROM new_jobs WHERE finished_at IS NOT NULL
+                  UNION ALL
+                  SELECT id, account_id, batch_id, NULL, NULL, NULL, true
+                  FROM old_jobs WHERE finished_at IS NOT NULL) AS row
+            GROUP BY id, account_id, batch_id HAVING NOT bool_or(had_ended)
+"""
+JOBS_CHANGED = _before.JOBS_CHANGED.replace(_first._ENDED, _ENDED)
+# A tenth of twenty million, the default, is more than most nights change.
 _ANALYZE = ("autovacuum_analyze_scale_factor", "autovacuum_analyze_threshold")
 
 
