@@ -5,12 +5,12 @@ All functions take an open connection and leave the commit to the caller.
 
 import uuid
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import bindparam, text
+from sqlalchemy import Row, bindparam, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -158,16 +158,21 @@ _KEEP = text(
     UPDATE jobs SET due_at = now() + make_interval(secs => :lease)
     FROM unnest(CAST(:ids AS uuid[]), CAST(:versions AS int[])) AS mine (id, version)
     WHERE jobs.id = mine.id AND jobs.version = mine.version AND hold = 'held'
-    RETURNING jobs.id
+    RETURNING jobs.id, extract(epoch FROM now() - requested_at)::float8 AS request_age_s,
+              coalesce(extract(epoch FROM now() - accepted_at), 0)::float8 AS accepted_age_s
     """
 )
 
 
 async def keep(connection: AsyncConnection, held: dict[uuid.UUID, int]) -> set[uuid.UUID]:
     """Heartbeat: prolong the lease of everything a process holds, in one statement; the ids of what it still holds."""
-    versions = [held[job_id] for job_id in held]
-    rows = await connection.execute(_KEEP, {"ids": list(held), "versions": versions, "lease": LEASE_S})
-    return set(rows.scalars())
+    return set(await _kept(connection, held))
+
+
+async def _kept(connection: AsyncConnection, held: dict[uuid.UUID, int]) -> dict[uuid.UUID, Row[Any]]:
+    """What is still held, and how old its calls are by now."""
+    rows = await connection.execute(_KEEP, {"ids": list(held), "versions": list(held.values()), "lease": LEASE_S})
+    return {row.id: row for row in rows}
 
 
 # Of a transaction that a crash of the server has undone the id may be one that is still to be given.
@@ -184,15 +189,20 @@ async def claim_again(
 ) -> list[ClaimedJob] | None:
     """After a claim of `unsure` whose COMMIT had no answer: what it took if it happened, else another claim.
 
-    None: it is still under way at the server.
+    None: it is still under way at the server. The database may have been away for days: calls are as old as they are
+    now.
     """
     outcome = await connection.scalar(_OUTCOME, {"id": unsure[0].claimed_in})
     if outcome == "in progress":
         return None
     if outcome == "committed":
-        mine = await keep(connection, {job.id: job.version for job in unsure})
-        return [job for job in unsure if job.id in mine]
+        mine = await _kept(connection, {job.id: job.version for job in unsure})
+        return [_aged(job, mine[job.id]) for job in unsure if job.id in mine]
     return await claim(connection, stage, ids)
+
+
+def _aged(job: ClaimedJob, row: Row[Any]) -> ClaimedJob:
+    return replace(job, request_age_s=row.request_age_s, accepted_age_s=row.accepted_age_s)
 
 
 _MOVE = text(

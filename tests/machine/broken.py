@@ -60,7 +60,7 @@ def _keep_any(table: Table, values: Values) -> Found:
     versions = dict(zip(values["ids"], values["versions"], strict=True))
     for row in held:
         row.due_at = table.now + values["lease"]
-    return [{"id": row.id, "version": versions[row.id]} for row in held]
+    return [{"id": row.id, "version": versions[row.id], **workers.ages(row, table)} for row in held]
 
 
 def _nothing(_table: Table, _values: Values) -> Found:

@@ -38,8 +38,14 @@ def _claimed(row: Row, table: Table) -> dict[str, Any]:
     return {name: getattr(row, name) for name in _PLAIN} | {
         "batch_slug": batch.slug if batch else None,
         "is_first_request": None if row.requested_at is None else row.requested_at == table.now,
-        "request_age_s": None if row.requested_at is None else table.now - row.requested_at,
         "claimed_in": str(table.transaction),
+        **ages(row, table),
+    }
+
+
+def ages(row: Row, table: Table) -> dict[str, Any]:
+    return {
+        "request_age_s": None if row.requested_at is None else table.now - row.requested_at,
         "accepted_age_s": 0.0 if row.accepted_at is None else table.now - row.accepted_at,
     }
 
@@ -54,7 +60,7 @@ def keep(table: Table, values: Values) -> Found:
         row = table.jobs[job_id]
         if row.version == version and row.hold == "held":
             row.due_at = table.now + values["lease"]
-            found.append({"id": job_id, "version": version})
+            found.append({"id": job_id, "version": version, **ages(row, table)})
     return found
 
 
