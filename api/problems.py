@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse
 from fastapi.routing import iter_route_contexts
 from psycopg.errors import DeadlockDetected, LockNotAvailable
 from pydantic import BaseModel, Field
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
@@ -131,7 +131,7 @@ def _problem_of(error: Exception) -> Problem:
             return Problem(error.status_code, code, str(error.detail), headers=error.headers)
         case OperationalError() if isinstance(error.orig, LockNotAvailable | DeadlockDetected):
             return _unavailable("Another request of this account is still at work on the same; nothing was done.")
-        case OperationalError() | InterfaceError():
+        case OperationalError() | InterfaceError() | InternalError():
             return _away("database", error)
         case PoolTimeout():
             return _away("database", error)

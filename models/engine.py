@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 LONGEST_ANSWER_S = 600.0  # for processes whose statements may be about all of a million jobs
 WORKER_ANSWER_S = 30.0  # a worker's statements are about some hundred rows; after a lease their jobs are another's
+_IDLE_MS = 60_000  # a transaction goes from one statement to the next in milliseconds; frozen, it keeps its locks
 _GONE_S = 5  # Postgres looks so often whether who asked is still there; without, it finishes what nobody waits for
 _INTERVAL_S = 0.1  # between two looks for signals while waiting; psycopg's own
 
@@ -57,9 +58,12 @@ class _AsyncConnection(psycopg.AsyncConnection[Any]):
 
 
 def _bounds(answer_s: float | None) -> str:
-    """What Postgres itself does about statements that nobody waits for any more: given up there too, not run on."""
-    longest_ms = 0 if answer_s is None else int(answer_s * 1000)
-    return f"SET client_connection_check_interval = '{_GONE_S}s'; SET statement_timeout = {longest_ms}"
+    """What Postgres itself gives up: what nobody waits for any more, and the locks of a process that stands still."""
+    answer_ms = 0 if answer_s is None else int(answer_s * 1000)
+    return (
+        f"SET client_connection_check_interval = '{_GONE_S}s'; SET statement_timeout = {answer_ms}; "
+        f"SET idle_in_transaction_session_timeout = {min(answer_ms, _IDLE_MS)}"
+    )
 
 
 def new_engine(url: str, *, connections: int = 5, answer_s: float | None = None) -> Engine:

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 from sqlalchemy import Engine, TextClause, make_url, text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import InternalError, OperationalError
 
 from chaos.proxy import Mode, Proxy
 from models.engine import new_async_engine, new_engine
@@ -71,6 +71,21 @@ def test_what_nobody_waits_for_is_not_run_on(database_url: str, engine: Engine) 
     hasty.dispose()
     sleeping = text("SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE '%pg_sleep(60)'")
     assert eventually(lambda: _count(engine, sleeping) == 0, within_s=10)
+
+
+def test_a_process_that_stands_still_in_a_transaction_does_not_keep_its_locks(
+    database_url: str, engine: Engine
+) -> None:
+    frozen = new_engine(database_url, connections=1, answer_s=1.0)
+    lock = text("UPDATE accounts SET name = name")
+    with frozen.connect() as connection:
+        connection.execute(lock)
+        with engine.begin() as other:
+            other.execute(text("SET LOCAL statement_timeout = '10s'"))
+            other.execute(lock)
+        with pytest.raises(InternalError):
+            connection.execute(ONE)
+    frozen.dispose()
 
 
 def _count(engine: Engine, query: TextClause) -> int:
