@@ -95,8 +95,9 @@ def totals(rows: list[Entry], soaks: list[Entry]) -> str:
 
 def matrix(rows: list[Entry]) -> str:
     lines = [
-        "| row | fault | injected | jobs | lost | twice | undelivered | other | result | back: median | p99 | most |",
-        "|---|---|---|---:|---:|---:|---:|---:|---|---:|---:|---:|",
+        "| row | fault | size | injected | jobs | lost | twice | undelivered | other | result "
+        "| back: median | p99 | most |",
+        "|---|---|---|---|---:|---:|---:|---:|---:|---|---:|---:|---:|",
     ]
     for row in rows:
         verdict = row["verdict"]
@@ -105,7 +106,9 @@ def matrix(rows: list[Entry]) -> str:
         other = found - sum(verdict[name] for name in _SHOWN)
         result = "not as it should" if row["errors"] else "violations" if found else "as it should"
         counts = [*(str(verdict[name]) for name in _SHOWN), str(other), result]
-        cells = [row["key"], row["title"], injected, f"{verdict['jobs']:,}", *counts, *_recovery(row["recoveries_s"])]
+        sizes = ", ".join(sorted({size for size, _ in row["runs"]}))
+        named = [row["key"], row["title"], sizes, injected, f"{verdict['jobs']:,}"]
+        cells = [*named, *counts, *_recovery(row["recoveries_s"])]
         lines.append(f"| {' | '.join(cells)} |")
     notes = [f"- row {row['key']}: {note}" for row in rows for note in row["notes"]]
     runs = sorted({run for row in rows for run in row["runs"]})
