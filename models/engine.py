@@ -6,8 +6,13 @@ import psycopg
 from psycopg.abc import PQGen
 from psycopg.errors import _WaitTimeout
 from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+# No fault of who asked. An InternalError is what a standby says that is not promoted yet, and a session that was ended
+# for standing still; a pool has no connection left while all of them wait for a database that does not answer.
+DATABASE_AWAY = (OperationalError, InterfaceError, InternalError, PoolTimeout, OSError)
 LONGEST_ANSWER_S = 600.0  # for processes whose statements may be about all of a million jobs
 WORKER_ANSWER_S = 30.0  # a worker's statements are about some hundred rows; after a lease their jobs are another's
 _IDLE_MS = 60_000  # a transaction goes from one statement to the next in milliseconds; frozen, it keeps its locks

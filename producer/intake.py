@@ -11,11 +11,10 @@ from typing import Any
 from celery import shared_task
 from celery.exceptions import Reject
 from sqlalchemy import Engine
-from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from clients.failpoints import pass_point
 from clients.phota_requests import InvalidRequest, Operation, Problem
+from models.engine import DATABASE_AWAY
 from producer.batches import join_batch
 from producer.database import intake_engine
 from producer.jobs import JobSpec, check
@@ -25,9 +24,6 @@ from settings import get_settings
 log = logging.getLogger(__name__)
 
 _BESIDE = frozenset(JobSpec.model_fields) - {"operation", "params"}
-# no fault of the message's; an InternalError is what a standby says that is not promoted yet, and a pool has no
-# connection left while all of them wait for a database that does not answer
-_AWAY = (OperationalError, InterfaceError, InternalError, PoolTimeout, OSError)
 _AWAY_S = 2.0  # before a message goes back because the database is away
 
 
@@ -44,7 +40,7 @@ def take(
         beside["idempotency_key"] = f"celery:{message_id}"
     try:
         _keep(engine, {"operation": operation, "params": fields, **beside}, batch)
-    except _AWAY as error:
+    except DATABASE_AWAY as error:
         log.warning("database away, message goes back to the queue: %s", type(getattr(error, "orig", error)).__name__)
         time.sleep(pause_s)
         raise Reject(error, requeue=True) from error
@@ -53,7 +49,7 @@ def take(
 def _keep(engine: Engine, job: dict[str, Any], batch: object) -> None:
     try:
         _insert(engine, job, batch)
-    except _AWAY:
+    except DATABASE_AWAY:
         raise
     except InvalidRequest as error:
         # not the messages, which may quote what was sent
@@ -69,7 +65,7 @@ def _keep_trace(engine: Engine, job: dict[str, Any], batch: object, problem: Pro
     """With what was sent, unless that is what cannot be kept: NaN, or lists a thousand deep."""
     try:
         _reject(engine, job, batch, problem)
-    except _AWAY:
+    except DATABASE_AWAY:
         raise
     except Exception as error:
         log.warning("what was sent is not kept with the job: %s", type(error).__name__)

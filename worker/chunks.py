@@ -12,13 +12,14 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from clients.failpoints import pass_point
 from clients.phota import PhotaError
 from models.claims import AttemptRecord, ClaimedJob, Move, claim, claim_again
+from models.engine import DATABASE_AWAY
 from models.states import Hold, JobState, Stage
 from worker.kit import Kit
 from worker.leases import Leases
 from worker.moves import hand_back
 from worker.outcomes import after_error
 from worker.poll import poll
-from worker.recorder import DATABASE_AWAY, Recorder
+from worker.recorder import Recorder
 from worker.store import store
 from worker.submit import submit
 

@@ -25,12 +25,13 @@ from models.endpoint_leases import (
     note_outcomes,
     release_endpoint,
 )
+from models.engine import DATABASE_AWAY
 from models.events import DIGEST, Events, read_events
 from models.outbox import ClaimedDelivery, DeliveryMove, claim_deliveries
 from worker.kit import Kit
 from worker.messages import Message, as_messages, outputs_of
 from worker.receivers import BROKEN, Tally, after_answer, pause_s
-from worker.recorder import DATABASE_AWAY, Recorder
+from worker.recorder import Recorder
 
 log = logging.getLogger(__name__)
 

@@ -7,17 +7,14 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, Protocol, TypeVar
 
-from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from clients.failpoints import pass_point
+from models.engine import DATABASE_AWAY
 
 log = logging.getLogger(__name__)
 
 _MOST = 200  # moves in one statement
-# An InternalError is what a standby says that is not promoted yet, and a session that was ended for standing still.
-DATABASE_AWAY = (OperationalError, InterfaceError, InternalError, PoolTimeout, OSError)
 
 
 class _Move(Protocol):
