@@ -11,9 +11,6 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from urllib.parse import unquote, urlsplit
 
-from aiohttp.abc import AbstractResolver, ResolveResult
-from aiohttp.resolver import DefaultResolver
-
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -117,28 +114,6 @@ class AllowedHosts:
     def check(self, host: str, addresses: Iterable[Address]) -> None:
         if not self.permits(host, addresses):
             raise AddressRefused(f"{host} leads to an address that is not public")
-
-
-class JudgingResolver(AbstractResolver):
-    """aiohttp resolver that refuses a name unless all its addresses may be reached.
-
-    aiohttp connects to exactly the addresses returned here. It does not ask for literal addresses: judge those apart.
-    `resolver`: who is asked, by default the system. Build it in the event loop.
-    """
-
-    def __init__(self, allowed: AllowedHosts, resolver: AbstractResolver | None = None) -> None:
-        self._allowed = allowed
-        self._resolver = resolver or DefaultResolver()
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        found = await self._resolver.resolve(host, port, family)
-        self._allowed.check(host, [ipaddress.ip_address(each["host"].partition("%")[0]) for each in found])
-        return found
-
-    async def close(self) -> None:
-        await self._resolver.close()
 
 
 def _is_in(address: Address, networks: Sequence[Network]) -> bool:

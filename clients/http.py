@@ -18,7 +18,8 @@ from aiohttp.abc import AbstractResolver
 from httpx_aiohttp import AiohttpTransport
 from yarl import URL
 
-from clients.addresses import AddressRefused, AllowedHosts, JudgingResolver, spelled_address
+from clients.addresses import AddressRefused, AllowedHosts, spelled_address
+from clients.judging_resolver import JudgingResolver
 
 TIMEOUTS = httpx.Timeout(connect=5, read=30, write=30, pool=5)  # seconds
 # Below the 5 s after which common servers (uvicorn, Node) close an idle connection: a POST on a closing one is lost.
