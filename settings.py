@@ -32,7 +32,7 @@ class Settings(BaseSettings):
         hide_input_in_errors=True,  # it may be a URL with its password
     )
 
-    database_url: SecretStr | None = Field(None, description="Postgres 15 to 18, SQLAlchemy URL")
+    database_url: SecretStr | None = Field(None, description="Postgres 14 to 18, SQLAlchemy URL")
     broker_url: SecretStr | None = Field(None, description="Celery broker: redis://, rediss://, amqp:// or sqs://")
 
     s3_endpoint_url: str | None = Field(None, description="S3 endpoint; empty means AWS")

@@ -45,10 +45,9 @@ def _stopped(view: BatchView, failed: int, succeeded: int, order: Order, rest: i
     if view.unfinished:
         say(f"The sample is not done: {describe(view)}", style="yellow")
         return exit_code(view)
-    if sys.stdin.isatty() and not yes:
-        return None if click.confirm(f"Go on with the other {rest}?", err=True) else Exit.SUCCEEDED
     if not yes:
-        return Exit.SUCCEEDED
+        is_wanted = sys.stdin.isatty() and click.confirm(f"Go on with the other {rest}?", err=True)
+        return None if is_wanted else Exit.SOME_FAILED if failed else Exit.SUCCEEDED
     tolerated = _TOLERATED if order.limits.max_failure_rate is None else order.limits.max_failure_rate
     if failed > tolerated * (failed + succeeded):
         say(f"Too many of them failed ({failed} of {failed + succeeded}): stopped.", style="red")

@@ -15,7 +15,6 @@ from cli.orders import Order, order_of
 from cli.receiver import Receiver
 from cli.run import carry_out
 from cli.terminal import say
-from clients.phota_requests import Operation
 from clients.storage import Storage
 from models import DEFAULT_ACCOUNT
 from models.progress import find_batch, read_batch
@@ -30,9 +29,9 @@ _EVENT_S = 15.0  # the webhook's own time limit
 @click.command()
 @click.argument("photos", required=False, type=click.Path(path_type=Path))
 @click.option(
-    "--op", "operation", type=click.Choice([each.value for each in Operation]), default="enhance", show_default=True
+    "--op", "operation", type=click.Choice(("enhance", "edit", "generate")), default="enhance", show_default=True
 )
-@click.option("--prompt", help="For edit, generate and remix.")
+@click.option("--prompt", help="For edit and generate.")
 @click.option("--count", type=click.IntRange(1), default=12, show_default=True, help="Sample photos, or pictures.")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder for the results.")
 @click.option("--json", "as_json", is_flag=True, help="Print the batch object at the end.")
@@ -41,6 +40,7 @@ def demo(photos: Path | None, operation: str, prompt: str | None, count: int, ou
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     settings = load_settings()
+    photos = photos and photos.expanduser()  # few shells do it behind the = of `make demo PHOTOS=~/trip`
     if operation != "generate" and photos is None:
         photos = settings.home / "samples"
         say(f"Making {count} sample photos in {photos}")

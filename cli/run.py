@@ -10,6 +10,7 @@ import click
 from sqlalchemy import Engine
 
 from cli.canary import run_canary
+from cli.exits import UsageFault
 from cli.fleet import load_settings, open_database, services
 from cli.lining_up import lined_up, show_lineup
 from cli.manifests import is_manifest_run, run_manifest
@@ -28,6 +29,7 @@ from cli.progress import bar
 from cli.request_options import request_options, selection_options
 from cli.terminal import say
 from clients.image_inspector import ImageInspector
+from clients.phota_requests import Operation
 from clients.storage import Storage
 from models.inserts import BatchRef
 from producer.batches import close_batch, open_batch
@@ -71,7 +73,10 @@ def run(sources: tuple[str, ...], operation: str | None, **options: Any) -> int:
     is_redo = options.pop("is_redo")
     if manner.detach:
         refuse_lonely_detach()
-    if is_manifest_run(sources):
+    is_manifest = is_manifest_run(sources)
+    if manner.sample is not None and (is_manifest or operation == Operation.GENERATE):
+        raise UsageFault("--sample is for photos: the jobs of a manifest, or of generate, go in together")
+    if is_manifest:
         return run_manifest(sources[0], operation, options, manner, is_redo=is_redo)
     order = order_of(sources, operation, options, is_redo=is_redo)
     with services(with_workers=True) as settings:

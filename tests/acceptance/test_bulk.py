@@ -174,6 +174,14 @@ def test_a_sample_goes_first_and_the_rest_when_it_is_told_to(hall: Hall, tmp_pat
     assert hall.charges() == 12
 
 
+def test_a_sample_that_failed_does_not_end_well(hall: Hall, tmp_path: Path) -> None:
+    write_photos(tmp_path / "trip", 4)
+    hall.fleet.configure(faults=[{"match": "job", "fault": "fail", "times": 1}])
+    done = hall.fleet.command("run", str(tmp_path / "trip"), "--op", "enhance", "--sample", "2")
+    assert "Sample: 1 succeeded, 1 failed" in done.stderr
+    assert (done.returncode, hall.charges()) == (3, 1)
+
+
 def test_failed_jobs_are_left_alone_until_they_are_asked_for(hall: Hall, tmp_path: Path) -> None:
     write_photos(tmp_path / "trip", 6)
     hall.fleet.configure(faults=[{"match": "job", "fault": "fail", "times": 2}])

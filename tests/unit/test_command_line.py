@@ -49,6 +49,8 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
             "find its results in s3://photos/in/",
         ),
         (["PHOTOS", "jobs.jsonl", "--op", "enhance"], 2, "a manifest is run by itself"),
+        (["jobs.jsonl", "--sample", "2"], 2, "--sample is for photos"),
+        (["--op", "generate", "--prompt", "x", "--sample", "2"], 2, "--sample is for photos"),
     ],
 )
 def test_what_cannot_be_run_is_said_before_anything_happens(

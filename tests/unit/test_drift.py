@@ -23,7 +23,7 @@ DOCKERFILE = (ROOT / "Dockerfile").read_text()
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 SCHEMA = "".join(path.read_text() for path in sorted((ROOT / "migrations/versions").glob("*.py")))
 
-CREDENTIALS = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}  # read by boto3
+CREDENTIALS = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"}  # read by boto3
 _UNPREFIXED = {"aws_region": "AWS_REGION", "phota_api_key": "PHOTA_API_KEY"}
 VARIABLES = {_UNPREFIXED.get(name, f"PHOTABATCH_{name.upper()}"): name for name in Settings.model_fields}
 # the embedded stack's, the port that Compose publishes, and the tests'
