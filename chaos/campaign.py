@@ -20,6 +20,8 @@ from chaos.oracle import Verdict, judge
 from chaos.outcomes import states
 from chaos.world import World
 
+AGAIN, _AGAIN = "all", "all of these once more, when their world ended"
+_OCCASION = "row"  # how the names of all batches of rows begin
 _DAY_LONG = {"url_ttl_s": 86_400.0, "remember_s": 86_400.0}  # links, and what Phota remembers of requests
 SIZES = ("smoke", "short", "long")
 """`smoke` is part of the suite, `short` of `make chaos`, `long` of `make chaos-long`."""
@@ -155,9 +157,9 @@ class Result:
         return f"row {self.key:>3} {self.title}: {jobs}; {faults}{recovery}; {self.seconds:.0f} s: {said}"
 
 
-def run_row(one: Row, world: World, *, size: str, seed: int, occasion: str) -> Result:
-    """Never raise: what goes wrong in a row is its result. `occasion`: unique to this run of it in this world."""
-    load = Load(world, f"{occasion}-")
+def run_row(one: Row, world: World, *, size: str, seed: int) -> Result:
+    """Once in a world. Never raise: what goes wrong in a row is its result."""
+    load = Load(world, f"{_OCCASION}{one.key}-")
     run = Run(world, load, one.sizes[size], random.Random(f"{seed} {one.key}"), is_long=size == "long")
     began, error = time.monotonic(), None
     try:
@@ -186,6 +188,19 @@ def run_row(one: Row, world: World, *, size: str, seed: int, occasion: str) -> R
         ended=dict(ended),
         error=error or _fault_of(run, ended),
     )
+
+
+def judge_again(world: World, *, size: str, seed: int) -> Result:
+    """All that rows left in a world that ends: late charges, rewritten rows, objects that have gone. Never raise."""
+    began, error, verdict = time.monotonic(), None, Verdict()
+    try:
+        verdict = judge(world, _OCCASION, accepted=None, allows_review=True)
+    except Exception:
+        error = traceback.format_exc(limit=3)
+    notes = [f"{verdict.jobs} jobs"]
+    verdict.jobs = verdict.needs_person = 0  # counted where they ran
+    seconds = time.monotonic() - began
+    return Result(AGAIN, _AGAIN, size, seed, seconds, {}, [], verdict, notes, {}, {}, error)
 
 
 def _fault_of(run: Run, ended: Counter[str]) -> str | None:

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, text
 
 from chaos.campaign import Run
 from chaos.proxy import Proxy
-from chaos.receiver import Manner
+from chaos.receiver import Listener, Manner
 from chaos.world import World
 from models import DEFAULT_ACCOUNT
 from models.endpoints import EndpointView, find_endpoints, remove_endpoint
@@ -69,14 +69,20 @@ _QUANTILE = """
 def registered(run: Run, *names: str) -> Iterator[list[Endpoint]]:
     """Registered inside the block; at its end they have been told everything."""
     made = [_register(run, name) for name in names]
+    since_s = _now(run.world)
     try:
         yield made
         run.load.drain(within_s=run.drain_s)
+        run.world.listeners += [Listener(each.path, since_s, _now(run.world)) for each in made]
     finally:
         with run.world.engine.begin() as connection:
             for each in made:
                 run.world.receiver.manners.pop(each.path, None)
                 remove_endpoint(connection, DEFAULT_ACCOUNT, each.view(connection).id)
+
+
+def _now(world: World) -> float:
+    return float(world.ask("SELECT extract(epoch FROM clock_timestamp())"))
 
 
 def _register(run: Run, name: str) -> Endpoint:

@@ -39,7 +39,10 @@ class Load:
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def add(self, jobs: int, **batch: Any) -> list[BatchRef]:
-        """Queue so many jobs, one in ten an `enhance`, in batches of 500; every fifth batch tells of each job."""
+        """Queue so many jobs, in batches of 500; every fifth batch tells of each job.
+
+        One in ten is an `enhance`, another makes two pictures; no two prompts are the same.
+        """
         made = [self._add_batch(min(_GROUP, jobs - start), **batch) for start in range(0, jobs, _GROUP)]
         self.batches += made
         return made
@@ -51,16 +54,17 @@ class Load:
         priority = batch.pop("priority", Priority(number % 3))
         with self.world.engine.begin() as connection:
             made = open_batch(connection, f"{self.prefix}{number}", priority=priority, **batch)
-            work = [self._job(n) for n in range(jobs)]
+            work = [self._job(n, made.name) for n in range(jobs)]
             submit(work, batch=made, session=connection, account_id=batch.get("account_id", DEFAULT_ACCOUNT))
             close_batch(connection, made)
         self.accepted += jobs
         return made
 
-    def _job(self, number: int) -> dict[str, Any]:
+    def _job(self, number: int, batch: str) -> dict[str, Any]:
         if number % 10 == 0:
             return {"custom_id": str(number), "operation": "enhance", "params": {"image": self._photo()}}
-        return {"custom_id": str(number), "operation": "generate", "params": {"prompt": f"a boat, number {number}"}}
+        params = {"prompt": f"a boat, number {number} of {batch}", "num_output_images": 2 if number % 10 == 1 else 1}
+        return {"custom_id": str(number), "operation": "generate", "params": params}
 
     def _photo(self) -> str:
         """An object that stands for any photo: the simulator does not look at it."""

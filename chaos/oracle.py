@@ -5,24 +5,19 @@ from the bucket itself, events from what the receiver verified.
 """
 
 import contextlib
-import hashlib
-import io
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from PIL import Image
 from sqlalchemy import RowMapping, text
 
+from chaos.oracle_batches import judge_accounts, judge_batches
 from chaos.oracle_events import Finding, Row, judge_events
+from chaos.oracle_pictures import asked_otherwise, judge_outputs
 from chaos.world import World, wait_for
-from clients.storage import StorageError
 from models.states import FINAL_STATES
 
-_MAX_BYTES = 2**20
-_AT_ONCE = 8  # objects read
 _SHOWN = 5  # examples of each violation
 _BOOKED_WITHIN_S = 60.0  # Phota books at the end of a call, also of one that nobody waits for any more
 
@@ -32,15 +27,17 @@ class Verdict:
     """How many of each violation, with examples. `jobs`: how many were judged."""
 
     jobs: int = 0
-    lost: int = 0  # accepted, but not in the table (or twice), in no final state, or paid for without its picture
+    lost: int = (
+        0  # accepted, but not in the table (or twice), in no final state, paid for without its picture, or dropped
+    )
     charged_twice: int = 0
     charged_wrongly: int = 0  # a charge of no job, or of one that should never have called
     unpaid: int = 0  # succeeded, though nothing was charged
     two_finals: int = 0  # a final state that was left, entered twice, or rewritten
-    partial: int = 0  # an output whose object is missing, other than its row, does not decode, or is another job's
+    partial: int = 0  # an output too few, or whose object is missing, other than its row, broken, or another job's
     undelivered: int = 0  # an event that the receiver never took, or that is not delivered by the outbox
-    out_of_order: int = 0  # a batch's end told before its beginning; an event whose content changed between tries
-    miscounted: int = 0  # counts that do not add up, money over budget, an end that is not the jobs'
+    out_of_order: int = 0  # an event told too early, under a strange id, unsigned, or with other content than before
+    miscounted: int = 0  # counts or money that do not add up, money over budget, an end that is not the jobs'
     needs_person: int = 0  # not a violation: ended as needs_review or worker_lost, for a person to decide
     examples: list[str] = field(default_factory=list)
 
@@ -69,7 +66,8 @@ class Verdict:
 _JOBS = """
     SELECT job.id, job.state, job.client_request_id, job.remote_job_id, job.cost_usd, job.estimate_usd, job.error_code,
            job.superseded_at IS NOT NULL AS is_superseded, job.retry_of, job.custom_id,
-           batch.id AS batch_id, batch.slug, job.account_id
+           batch.id AS batch_id, batch.slug, job.account_id, job.params ->> 'prompt' AS prompt,
+           batch.cancelled_at IS NOT NULL AS is_of_cancelled
     FROM jobs AS job JOIN batches AS batch ON batch.id = job.batch_id WHERE batch.name LIKE :prefix
 """
 _OUTPUTS = """
@@ -85,22 +83,35 @@ _FINALS = """
 _BATCHES = """
     SELECT batch.id, batch.slug, batch.status, batch.closes_at <= now() - interval '5 s' AS is_closed, batch.budget_usd,
            batch.cancelled_at IS NOT NULL AS is_cancelled, batch.webhook_url, batch.webhook_events, batch.account_id,
-           batch.started_at IS NOT NULL AS is_started, batch.finished_at IS NOT NULL AS is_finished,
+           batch.started_at IS NOT NULL AS is_started,
            extract(epoch FROM batch.created_at)::float8 AS created_s,
            progress.total, progress.reserved_usd, progress.spent_usd, to_jsonb(progress) AS progress
     FROM batches AS batch JOIN batch_progress AS progress ON progress.batch_id = batch.id
     WHERE batch.name LIKE :prefix
 """
+_MOVES = """
+    SELECT batch.slug, moved.* FROM chaos_moves AS moved JOIN batches AS batch ON batch.id = moved.batch_id
+    WHERE batch.name LIKE :prefix ORDER BY moved.id
+"""
+_ACCOUNTS = """
+    SELECT account.name, coalesce(booked.usd, 0) AS booked_usd, coalesce(spent.usd, 0) AS spent_usd
+    FROM accounts AS account
+    LEFT JOIN (SELECT account_id, sum(usd) AS usd FROM (SELECT account_id, usd FROM account_days
+               UNION ALL SELECT account_id, usd FROM account_deltas) AS each GROUP BY 1) AS booked
+           ON booked.account_id = account.id
+    LEFT JOIN (SELECT account_id, sum(cost_usd) AS usd FROM jobs GROUP BY 1) AS spent ON spent.account_id = account.id
+    WHERE NOT EXISTS (SELECT FROM jobs WHERE finished_at IS NULL)
+"""
 _DELIVERIES = """
-    SELECT delivery.id, delivery.type, delivery.state, delivery.url, delivery.job_id, delivery.batch_id,
+    SELECT delivery.id, delivery.seq, delivery.type, delivery.state, delivery.url, delivery.job_id, delivery.batch_id,
            delivery.digest_id
     FROM deliveries AS delivery LEFT JOIN jobs AS job ON job.id = delivery.job_id
     JOIN batches AS batch ON batch.id = coalesce(delivery.batch_id, job.batch_id) WHERE batch.name LIKE :prefix
 """
 
 
-def judge(world: World, prefix: str, *, accepted: int, allows_review: bool = False) -> Verdict:
-    """All jobs of batches whose name begins with `prefix`; `accepted`: how many producers were told are in.
+def judge(world: World, prefix: str, *, accepted: int | None, allows_review: bool = False) -> Verdict:
+    """All jobs of batches whose name begins with `prefix`; `accepted`: how many producers were told are in, if known.
 
     `allows_review`: faults were injected that leave a call's outcome unknown for good, so a charge without a picture is
     right if the job says that a person must look.
@@ -113,13 +124,17 @@ def judge(world: World, prefix: str, *, accepted: int, allows_review: bool = Fal
     judge_states(jobs, {row["job_id"]: row["states"] for row in _read(world, _FINALS, prefix)}, verdict)
     ledger: list[dict[str, Any]] = world.ledger()["charges"]
     judge_charges(jobs, ledger, verdict, allows_review=allows_review)
-    strange = strangers(jobs, ledger, since_s=min((batch["created_s"] for batch in batches), default=0.0))
+    since_s = min((batch["created_s"] for batch in batches), default=0.0)
+    strange = strangers(jobs, ledger, since_s=since_s)
     verdict.note("charged_wrongly", [f"{each}, which no job is" for each in strange - _known(world, strange)])
-    _judge_outputs(world, prefix, jobs, ledger, verdict)
-    judge_batches(jobs, batches, verdict)
-    verdict.take(judge_events(jobs, batches, _read(world, _DELIVERIES, prefix), dict(world.receiver.told)))
-    changed, world.receiver.changed = world.receiver.changed, 0
-    verdict.note("out_of_order", [f"{changed} events came again with another content"] if changed else [])
+    verdict.take(judge_outputs(world, jobs, _read(world, _OUTPUTS, prefix), ledger))
+    verdict.take(asked_otherwise(jobs, world.asked(since_s=since_s)))
+    moves = _read(world, _MOVES, prefix)
+    verdict.take(judge_batches(jobs, batches, moves))
+    verdict.take(judge_accounts(_read(world, _ACCOUNTS, prefix)))
+    told, deliveries = dict(world.receiver.told), _read(world, _DELIVERIES, prefix)
+    verdict.take(judge_events(jobs, batches, moves, deliveries, told, listeners=world.listeners))
+    verdict.note("out_of_order", world.receiver.complaints())
     return verdict
 
 
@@ -128,11 +143,11 @@ def _read(world: World, statement: str, prefix: str) -> Sequence[RowMapping]:
         return connection.execute(text(statement), {"prefix": f"{prefix}%"}).mappings().all()
 
 
-def judge_numbers(jobs: Sequence[Row], accepted: int, verdict: Verdict) -> None:
+def judge_numbers(jobs: Sequence[Row], accepted: int | None, verdict: Verdict) -> None:
     """Every job that was accepted is there, and once: one lost and one doubled would add up."""
     verdict.jobs = len(jobs)
     first = [job for job in jobs if job["retry_of"] is None]
-    if len(first) != accepted:
+    if accepted not in (None, len(first)):
         verdict.note("lost", [f"{accepted} jobs were accepted, {len(first)} are in the table"])
     names = Counter((job["slug"], job["custom_id"]) for job in first if job["custom_id"] is not None)
     verdict.note("lost", [f"{name} of {slug} is twice in the table" for (slug, name), n in names.items() if n > 1])
@@ -144,6 +159,8 @@ def judge_states(jobs: Sequence[Row], finals: Mapping[Any, Sequence[str]], verdi
     ended = [job for job in jobs if job["state"] in FINAL_STATES]
     wrong = [job for job in ended if finals.get(job["id"]) != [job["state"]]]
     verdict.note("two_finals", [f"{job['id']} is {job['state']}, was {finals.get(job['id'])}" for job in wrong])
+    dropped = [job for job in jobs if job["state"] == "cancelled" and not job["is_of_cancelled"]]
+    verdict.note("lost", [f"{job['id']} is cancelled, though nobody cancelled its batch" for job in dropped])
     asking = [job for job in jobs if job["error_code"] in ("needs_review", "worker_lost")]
     verdict.needs_person += len(asking)
 
@@ -161,9 +178,11 @@ def judge_charges(jobs: Sequence[Row], ledger: Sequence[Row], verdict: Verdict, 
     verdict.note("charged_wrongly", [f"{job['id']} {job['state']}" for job in uncalled if _times(job, charges)])
     done = [job for job in jobs if job["state"] == "succeeded"]
     verdict.note("unpaid", [job["id"] for job in done if not _times(job, charges)])
-    wrong = [job for job in done if abs(float(job["cost_usd"]) - cost[job["client_request_id"]]) > 0.0001]
-    verdict.note("miscounted", [f"{job['id']} costs {job['cost_usd']} by its row" for job in wrong])
     failed = [job for job in _latest(jobs) if job["state"] == "failed" and _times(job, charges)]
+    wrong = [
+        job for job in [*done, *failed] if abs(float(job["cost_usd"] or 0) - cost[job["client_request_id"]]) > 1e-4
+    ]
+    verdict.note("miscounted", [f"{job['id']} costs {job['cost_usd']} by its row" for job in wrong])
     verdict.note(
         "lost", [f"{job['id']} paid, {job['error_code']}" for job in failed if not _is_told(job, allows_review)]
     )
@@ -206,72 +225,5 @@ def _times(job: Row, charges: Mapping[str, int]) -> int:
 
 
 def _is_told(job: Row, allows_review: bool) -> bool:
-    """Whether a person is asked, and the money is in the books."""
-    return allows_review and job["error_code"] in ("needs_review", "worker_lost") and job["cost_usd"] is not None
-
-
-def _judge_outputs(world: World, prefix: str, jobs: Sequence[Row], ledger: Sequence[Row], verdict: Verdict) -> None:
-    outputs = _read(world, _OUTPUTS, prefix)
-    made_by: dict[str, list[str]] = defaultdict(list)
-    for charge in ledger:
-        made_by[charge["client_request_id"]].append(charge["job_id"])
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
-        faults = list(pool.map(lambda output: _fault_of(world, output, made_by), outputs))
-    verdict.note("partial", [fault for fault in faults if fault])
-    verdict.note("partial", without_output(jobs, outputs))
-
-
-def without_output(jobs: Sequence[Row], outputs: Sequence[Row]) -> list[str]:
-    kept = {output["id"] for output in outputs}
-    return [f"{job['id']} has no output" for job in jobs if job["state"] == "succeeded" and job["id"] not in kept]
-
-
-def _fault_of(world: World, output: Row, made_by: Mapping[str, Sequence[str]]) -> str | None:
-    try:
-        data = world.storage.get(output["bucket"], output["key"], max_bytes=_MAX_BYTES)
-    except StorageError as error:
-        return f"{output['id']} {output['key']}: {error}"
-    return picture_fault(output, data, made_by)
-
-
-def picture_fault(output: Row, data: bytes, made_by: Mapping[str, Sequence[str]]) -> str | None:
-    """What is wrong with a stored picture; None if nothing is. `made_by`: by request, Phota's jobs in its ledger."""
-    name = f"{output['id']} {output['key']}"
-    if output["state"] != "succeeded":
-        return f"{name}: of a job that is {output['state']}"
-    if (len(data), hashlib.sha256(data).hexdigest()) != (output["bytes"], output["sha256"]):
-        return f"{name}: {len(data)} bytes, not those of its row"
-    try:
-        Image.open(io.BytesIO(data)).load()
-    except (OSError, SyntaxError) as error:
-        return f"{name}: {error}"
-    is_own = any(job.encode() in data for job in made_by.get(output["client_request_id"], ()))
-    return None if is_own else f"{name}: the picture of another job"
-
-
-def judge_batches(jobs: Sequence[Row], batches: Sequence[Row], verdict: Verdict) -> None:
-    """`batches`: each with its counts as the product tells them."""
-    states: dict[Any, Counter[str]] = defaultdict(Counter)
-    for job in _latest(jobs):
-        states[job["batch_id"]][job["state"]] += 1
-    for batch in batches:
-        truth, told = states[batch["id"]], batch["progress"]
-        wrong = [f"{state} {told[state]}, not {truth[state]}" for state in FINAL_STATES if told[state] != truth[state]]
-        if batch["total"] != sum(truth.values()):
-            wrong.append(f"total {batch['total']}, not {sum(truth.values())}")
-        if batch["budget_usd"] is not None and batch["spent_usd"] + batch["reserved_usd"] > batch["budget_usd"]:
-            wrong.append(f"{batch['spent_usd']} + {batch['reserved_usd']} of a budget of {batch['budget_usd']}")
-        if batch["is_closed"] and all(state in FINAL_STATES for state in truth):
-            wrong += _wrong_end(batch, truth)
-        verdict.note("miscounted", [f"{batch['slug']}: {each}" for each in wrong])
-
-
-def _wrong_end(batch: Row, truth: Counter[str]) -> list[str]:
-    """A batch is called what its jobs have become, as docs/contract.md says."""
-    good, total = truth["succeeded"] + truth["skipped"], sum(truth.values())
-    expected = "completed" if good == total else "completed_with_errors" if good else "failed"
-    if batch["is_cancelled"]:
-        expected = "cancelled"
-    elif truth["expired"] == total:
-        expected = "expired"
-    return [] if batch["status"] == expected else [f"it is {batch['status']}, not {expected}"]
+    """Whether a person is asked."""
+    return allows_review and job["error_code"] in ("needs_review", "worker_lost")

@@ -1,65 +1,90 @@
 """What the oracle asks of events: each is in the outbox, and what that calls delivered was taken, and in order."""
 
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from chaos.receiver import Told
+from chaos.receiver import Listener, Told
 from models import DEFAULT_ACCOUNT
-from models.states import FINAL_STATES, JobState
+from models.states import FINAL_STATES, BatchStatus, JobState
 
 Row = Mapping[Any, Any]
+Event = tuple[str, Any, str]
+"""Where it is told, of which job or batch, and its type."""
 Finding = tuple[str, str]
 """A kind of violation, as `chaos.oracle.Verdict` names them, and what it is."""
 
-_ALL = "/all"  # where the default account is told everything
-_BEGINNING, _BREAK = "batch.started", "batch.paused"
+_BEGINNING = "batch.started"
 _QUIET = JobState.SKIPPED  # no event tells of it
+_UNTOLD = (BatchStatus.OPEN, BatchStatus.RUNNING, BatchStatus.CANCELLING)  # nor of these
 
 
 def judge_events(
-    jobs: Sequence[Row], batches: Sequence[Row], deliveries: Sequence[Row], told: Mapping[tuple[str, str], Told]
+    jobs: Sequence[Row],
+    batches: Sequence[Row],
+    moves: Sequence[Row],
+    deliveries: Sequence[Row],
+    told: Mapping[tuple[str, str], Told],
+    *,
+    listeners: Sequence[Listener],
 ) -> Iterator[Finding]:
-    """`told`: by path and webhook-id, what the receiver took."""
-    yield from _missing(jobs, batches, deliveries)
+    """`moves`: what batches were called, each time it changed. `told`: by path and webhook-id, what was taken."""
+    paths = {batch["id"]: _paths(batch, listeners) for batch in batches}
+    yield from _missing(Counter(_job_events(jobs, batches, paths)), _made(deliveries, "job_id"))
+    yield from _missing(Counter(_batch_events(batches, moves, paths)), _made(deliveries, "batch_id"))
     yield from _untaken(deliveries, told)
     yield from _told_otherwise(jobs, told)
-    yield from _early({str(batch["id"]) for batch in batches}, told)
+    yield from _strange(jobs, batches, deliveries, told)
+    yield from _early(deliveries, told)
 
 
-def _missing(jobs: Sequence[Row], batches: Sequence[Row], deliveries: Sequence[Row]) -> Iterator[Finding]:
-    """Each end of a job and of a batch, and each beginning of a batch, for each address that is to be told."""
-    there = {(_path(row["url"]), row["job_id"] or row["batch_id"], row["type"]) for row in deliveries}
-    listeners = {batch["id"]: _listeners(batch) for batch in batches}
+def _missing(owed: Counter[Event], made: Counter[Event]) -> Iterator[Finding]:
+    """Each as often as it happened, for each address that is to be told."""
+    for event, count in owed.items():
+        if made[event] != count:
+            path, subject, what = event
+            yield "undelivered", f"{what} of {subject} is in the outbox {made[event]} times for {path}, not {count}"
+
+
+def _made(deliveries: Sequence[Row], subject: str) -> Counter[Event]:
+    return Counter((_path(row["url"]), row[subject], row["type"]) for row in deliveries if row[subject])
+
+
+def _job_events(jobs: Sequence[Row], batches: Sequence[Row], paths: Mapping[Any, Sequence[str]]) -> Iterator[Event]:
     own = {batch["id"]: frozenset(batch["webhook_events"]) for batch in batches}
+    own_path = {batch["id"]: _path(batch["webhook_url"] or "") for batch in batches}
     for job in jobs:
         event = f"job.{job['state']}"
         if job["state"] in FINAL_STATES and job["state"] != _QUIET:
-            for path in listeners[job["batch_id"]]:
-                if (path == _ALL or event in own[job["batch_id"]]) and (path, job["id"], event) not in there:
-                    yield "undelivered", f"no {event} of {job['id']} for {path}"
-    for batch in batches:
-        for event in _due(batch):
-            for path in listeners[batch["id"]]:
-                if (path, batch["id"], event) not in there:
-                    yield "undelivered", f"no {event} of {batch['slug']} for {path}"
+            for path in paths[job["batch_id"]]:
+                if path != own_path[job["batch_id"]] or event in own[job["batch_id"]]:
+                    yield path, job["id"], event
 
 
-def _due(batch: Row) -> list[str]:
-    """A batch of which no job was ever called ends without a beginning."""
-    beginning = [_BEGINNING] if batch["is_started"] else []
-    return [*beginning, f"batch.{batch['status']}"] if batch["is_finished"] else beginning
+def _batch_events(batches: Sequence[Row], moves: Sequence[Row], paths: Mapping[Any, Sequence[str]]) -> Iterator[Event]:
+    """A batch of which no job was ever called ends without a beginning; one that is retried ends again."""
+    happened = [(batch["id"], _BEGINNING) for batch in batches if batch["is_started"]]
+    happened += [(move["batch_id"], f"batch.{move['status']}") for move in moves if move["status"] not in _UNTOLD]
+    for batch_id, event in happened:
+        yield from ((path, batch_id, event) for path in paths[batch_id])
 
 
-def _listeners(batch: Row) -> list[str]:
-    """Paths that are told of its end: the account's, and the one that it names itself."""
-    paths = [_ALL] if batch["account_id"] == DEFAULT_ACCOUNT else []
+def _paths(batch: Row, listeners: Sequence[Listener]) -> list[str]:
+    """Who is told of it: the account's own, and the address that it names itself."""
+    paths = [each.path for each in listeners if each.since_s <= batch["created_s"] <= each.until_s]
+    if batch["account_id"] != DEFAULT_ACCOUNT:
+        paths = []
     return [*paths, _path(batch["webhook_url"])] if batch["webhook_url"] else paths
 
 
 def _path(url: str) -> str:
     return urlsplit(url).path
+
+
+def _key(row: Row) -> tuple[str, str]:
+    """Of a delivery: where it is told, and under which webhook-id."""
+    return _path(row["url"]), f"msg_{(row['digest_id'] or row['id']).hex}"
 
 
 def _untaken(deliveries: Sequence[Row], told: Mapping[tuple[str, str], Told]) -> Iterator[Finding]:
@@ -69,7 +94,7 @@ def _untaken(deliveries: Sequence[Row], told: Mapping[tuple[str, str], Told]) ->
         if row["state"] != "delivered":
             yield "undelivered", f"{row['type']} {row['id']} is {row['state']}"
             continue
-        key = (_path(row["url"]), f"msg_{(row['digest_id'] or row['id']).hex}")
+        key = _key(row)
         event = told.get(key)
         is_it = event is not None and (
             str(row["job_id"]) in members[key]
@@ -89,13 +114,24 @@ def _told_otherwise(jobs: Sequence[Row], told: Mapping[tuple[str, str], Told]) -
                 yield "two_finals", f"{job} was told as {state}"
 
 
-def _early(batches: set[str], told: Mapping[tuple[str, str], Told]) -> Iterator[Finding]:
-    """A batch begins before it ends, also for each of its listeners."""
-    starts: dict[tuple[str, str], list[int]] = defaultdict(list)
-    ends: dict[tuple[str, str], list[int]] = defaultdict(list)
-    for (path, _), event in told.items():
-        if event.batch in batches and event.type != _BREAK:
-            (starts if event.type == _BEGINNING else ends)[path, event.batch].append(event.order)
-    for key, orders in ends.items():
-        if key in starts and min(orders) < min(starts[key]):
-            yield "out_of_order", f"the end of batch {key[1]} was told before its beginning"
+def _strange(
+    jobs: Sequence[Row], batches: Sequence[Row], deliveries: Sequence[Row], told: Mapping[tuple[str, str], Told]
+) -> Iterator[Finding]:
+    """What was told of these under an id of no event: a receiver would take it for another."""
+    ours = {str(each["id"]) for each in [*jobs, *batches]}
+    keys = {_key(row) for row in deliveries}
+    for key, event in told.items():
+        if key not in keys and (event.batch in ours or any(job in ours for job, _ in event.jobs)):
+            yield "out_of_order", f"{event.type} was told at {key[0]} as {key[1]}, which no event is"
+
+
+def _early(deliveries: Sequence[Row], told: Mapping[tuple[str, str], Told]) -> Iterator[Finding]:
+    """At each address the events of a batch are first taken in the order in which they happened."""
+    latest: dict[tuple[str, Any], int] = {}
+    for row in sorted((row for row in deliveries if not row["job_id"]), key=lambda row: row["seq"]):
+        event = told.get(_key(row))
+        if event is not None:
+            before = latest.get((_path(row["url"]), row["batch_id"]), 0)
+            if event.order < before:
+                yield "out_of_order", f"{row['type']} of batch {row['batch_id']} was told after what came later"
+            latest[_path(row["url"]), row["batch_id"]] = max(before, event.order)

@@ -48,7 +48,7 @@ class Mode(StrEnum):
     PASS = "pass"
     REFUSE = "refuse"  # nobody listens; what was open is reset
     BLACK_HOLE = "black_hole"  # connections are taken and stay open, nothing gets through until the mode changes
-    RESET = "reset"  # each connection is reset once so many bytes have come back through it
+    RESET = "reset"  # each connection is reset after so many bytes that came back; see `Proxy.set`
     THROTTLE = "throttle"  # so many bytes a second and connection
 
 
@@ -63,7 +63,7 @@ class Commits(StrEnum):
 class _Link:
     client: asyncio.StreamWriter
     server: asyncio.StreamWriter
-    came_back: int = 0  # bytes from the server
+    came_back: int = 0  # bytes from the server since the mode was set
     loses_answer: bool = False
     is_half_open: bool = False  # the server's side is gone, the client's stays open and is told nothing
 
@@ -97,7 +97,11 @@ class Proxy:
         self.loop.run(self._listen())
 
     def set(self, mode: Mode, *, limit: int = 0) -> None:
-        """`limit`: bytes before a RESET, bytes a second of a THROTTLE."""
+        """`limit`: bytes before a RESET, bytes a second of a THROTTLE.
+
+        A RESET counts for each connection from now on, over all answers that come back through it: so many bytes are
+        passed on, also of a body sent in one write, and with the next one the connection is cut.
+        """
         self.loop.run(self._set(mode, limit))
 
     @contextlib.contextmanager
@@ -130,6 +134,8 @@ class Proxy:
 
     async def _set(self, mode: Mode, limit: int) -> None:
         self._mode, self._limit = mode, limit
+        for link in self._links:
+            link.came_back = 0
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
         if mode is Mode.REFUSE and self._server is not None:
@@ -183,7 +189,9 @@ class Proxy:
             if link.is_half_open:
                 continue
             await self._pass_hole()
-            if self._is_cut(data, link, is_back=is_back):
+            passing = self._passing(data, link, is_back=is_back)
+            if len(passing) < len(data):
+                await _write_out(writer, passing)
                 self.cuts += 1
                 raise ConnectionResetError
             if self._mode is Mode.THROTTLE:
@@ -197,12 +205,22 @@ class Proxy:
         while self._mode is Mode.BLACK_HOLE:
             await self._changed.wait()
 
-    def _is_cut(self, data: bytes, link: _Link, *, is_back: bool) -> bool:
+    def _passing(self, data: bytes, link: _Link, *, is_back: bool) -> bytes:
+        """What of it is passed on; if that is not all of it, the connection is cut then."""
         if is_back:
             link.came_back += len(data)
-            return link.loses_answer or (self._mode is Mode.RESET and link.came_back > self._limit)
+            left = self._limit - (link.came_back - len(data)) if self._mode is Mode.RESET else len(data)
+            return b"" if link.loses_answer else data[: max(0, left)]
         if self._commits is None or _COMMIT not in data or self.chance.random() >= self._commits[1]:
-            return False
+            return data
         self.lost_commits += 1
         link.loses_answer = True
-        return self._commits[0] is Commits.LOSE
+        return b"" if self._commits[0] is Commits.LOSE else data
+
+
+async def _write_out(writer: asyncio.StreamWriter, data: bytes) -> None:
+    """Until the system has all of it: a reset throws away what still waits in here."""
+    if data:
+        writer.transport.set_write_buffer_limits(0)
+        writer.write(data)
+        await writer.drain()

@@ -5,6 +5,7 @@ What it answers can be set for each path: see `Manner`.
 
 import asyncio
 import itertools
+import math
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -62,6 +63,15 @@ class Told:
     batch: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """An address of the default account that is told of every job and batch, of batches opened in this time (Unix)."""
+
+    path: str
+    since_s: float = 0.0
+    until_s: float = math.inf
+
+
 @dataclass
 class Receiver:
     """Listens on a port of 127.0.0.1. `secrets`: by path, what calls there must be signed with."""
@@ -84,6 +94,12 @@ class Receiver:
 
     def close(self) -> None:
         self.loop.run(self._close())
+
+    def complaints(self) -> list[str]:
+        """What was wrong with calls since it was last asked."""
+        said = {"events came again with another content": self.changed, "calls had no valid signature": self.forged}
+        self.changed = self.forged = 0
+        return [f"{count} {what}" for what, count in said.items() if count]
 
     async def _listen(self) -> None:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)

@@ -65,7 +65,7 @@ def merged(entries: list[Entry]) -> list[Entry]:
         row["runs"].add((entry["size"], entry["seed"]))
         row["notes"] += entry["notes"]
         row["errors"] += entry["error"] is not None
-    return sorted(rows.values(), key=lambda row: (int("".join(filter(str.isdigit, row["key"]))), row["key"]))
+    return sorted(rows.values(), key=lambda row: (int("".join(filter(str.isdigit, row["key"])) or 99), row["key"]))
 
 
 def totals(rows: list[Entry], soaks: list[Entry]) -> str:

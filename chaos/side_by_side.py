@@ -9,7 +9,7 @@ from multiprocessing.process import BaseProcess
 from multiprocessing.queues import Queue
 from pathlib import Path
 
-from chaos.campaign import ROWS, Result, Row, run_row
+from chaos.campaign import ROWS, Result, Row, judge_again, run_row
 from chaos.rows import load_rows
 from chaos.world import World
 
@@ -41,6 +41,11 @@ def _ended(results: "Queue[Result]", workers: Sequence[BaseProcess]) -> Iterator
 
 def _work(keys: "Queue[str]", results: "Queue[Result]", folder: Path, size: str, seed: int) -> None:
     """Rows that ask for no world of their own share one, until a row leaves it in disorder."""
+
+    def tell(result: Result) -> None:
+        print(result, flush=True)
+        results.put(result)
+
     load_rows()
     with ExitStack() as exits:
         common: World | None = None
@@ -50,15 +55,16 @@ def _work(keys: "Queue[str]", results: "Queue[Result]", folder: Path, size: str,
             if one.world:
                 own = folder / f"row{key}"
                 with World(own, seed=seed, **one.world(own)) as world:
-                    result = run_row(one, world, size=size, seed=seed, occasion=f"row{key}")
+                    result = run_row(one, world, size=size, seed=seed)
             else:
                 common = common or exits.enter_context(World(folder / f"common{next(numbers)}", seed=seed))
-                result = run_row(one, common, size=size, seed=seed, occasion=f"row{key}")
+                result = run_row(one, common, size=size, seed=seed)
                 if result.error:
                     exits.close()
                     common = None
-            print(result, flush=True)
-            results.put(result)
+            tell(result)
+        if common is not None:
+            tell(judge_again(common, size=size, seed=seed))
 
 
 def _next(keys: "Queue[str]") -> str | None:

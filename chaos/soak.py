@@ -20,6 +20,7 @@ import psutil
 from chaos.campaign import Run, Size
 from chaos.load import Load
 from chaos.oracle import Verdict, judge
+from chaos.outcomes import states
 from chaos.world import World
 
 RESTART_S = 20.0  # between two restarts of a worker
@@ -54,6 +55,8 @@ class Soak:
     at_s: list[float] = field(default_factory=list)
     samples: dict[str, list[float]] = field(default_factory=dict)
     verdict: Verdict = field(default_factory=Verdict)
+    ended: dict[str, int] = field(default_factory=dict)  # as chaos.outcomes.states counts
+    given_up: int = 0  # jobs that Phota itself failed, as it was told to
     seed: int = 0
 
     def grown(self) -> list[str]:
@@ -65,6 +68,11 @@ class Soak:
             if after > max(before * _GROWTH, before + slack):
                 found.append(f"{name} grew from {before:.0f} to {after:.0f} ({len(values)} samples)")
         return found
+
+    def ended_otherwise(self) -> list[str]:
+        """Ends that nothing injected is a reason for."""
+        failed = sum(self.ended.values()) - self.ended.get("succeeded", 0)
+        return [f"{failed} did not succeed: {self.ended}"] if failed > self.given_up else []
 
     def quarters(self, name: str) -> tuple[float, float]:
         """Medians of the second and of the last quarter."""
@@ -89,7 +97,7 @@ def main() -> int:
     for name in soak.samples:
         before, after = soak.quarters(name)
         print(f"{name:24} {before:10.1f} {after:10.1f}")
-    wrong = [*soak.verdict.examples, *soak.grown()]
+    wrong = [*soak.verdict.examples, *soak.ended_otherwise(), *soak.grown()]
     print(f"{soak.verdict.jobs} jobs, {soak.restarts} restarts, {soak.verdict.violations} violations", *wrong, sep="\n")
     return 1 if wrong else 0
 
@@ -119,6 +127,8 @@ def run_soak(folder: Path, *, seconds: float, rate: float, seed: int) -> Soak:
         load.drain(within_s=300)
         soak.seconds = time.monotonic() - began
         soak.verdict = judge(world, load.prefix, accepted=load.accepted)
+        soak.ended = dict(states(world, load.prefix))
+        soak.given_up = sum(n for name, n in world.ledger(totals=True)["faults"].items() if name.startswith("job "))
     return soak
 
 

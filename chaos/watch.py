@@ -33,8 +33,8 @@ def warm_up(run: Run) -> None:
         run.world.wait_for_progress()
 
 
-def note_consuming(run: Run, *, at_most_s: float = 120.0) -> float:
-    """The fault has ended: seconds until a worker claims the next job, noted for the report."""
+def note_consuming(run: Run, *, at_most_s: float = 120.0) -> None:
+    """The fault has ended: seconds until a worker claims the next job, noted unless nothing was left to do."""
     began, before = time.monotonic(), claims(run)
 
     def is_done() -> bool:
@@ -43,8 +43,9 @@ def note_consuming(run: Run, *, at_most_s: float = 120.0) -> float:
         return claims(run) > before or not run.world.unfinished()
 
     wait_for(is_done, every_s=0.05, at_most_s=at_most_s)
-    run.recoveries_s.append(time.monotonic() - began)
-    return run.recoveries_s[-1]
+    took_s = time.monotonic() - began
+    if claims(run) > before:
+        run.recoveries_s.append(took_s)
 
 
 @contextlib.contextmanager
@@ -71,6 +72,14 @@ def see_each_consume(run: Run, *, jobs: int = 60, at_most_s: float = 60.0) -> No
                 wait_for(lambda before=before: claims(run) > before, at_most_s=at_most_s)  # type: ignore[misc]
             except TimeoutError:
                 raise TimeoutError(f"{name} lives and takes nothing") from None
+
+
+_DROPPED = "moved on without this worker"
+
+
+def refusals(world: World, name: str) -> int:
+    """How many writes of this worker were refused so far, as it says itself: somebody else had the job."""
+    return world.child(name).log.read_text(errors="replace").count(_DROPPED)
 
 
 # -- messages
@@ -108,11 +117,15 @@ _STILL_SENT = """
 
 
 def note_sent_again(run: Run, lost: Sequence[uuid.UUID], *, since: float, at_most_s: float = 90.0) -> None:
-    """Seconds from `since` (monotonic) until the last of these was sent again, or taken after all; for the report."""
+    """Seconds from `since` (monotonic) until the last of these was sent again, or taken after all; for the report.
+
+    Nothing is noted if none of them still has to be.
+    """
     with run.world.engine.connect() as connection:
         rows = connection.execute(text(_SENT), {"ids": list(lost)}).all()
+    if not rows:
+        return
     values = {"ids": [row.id for row in rows], "moments": [row.due_at for row in rows]}
-
     wait_for(lambda: not run.world.ask(_STILL_SENT, **values), every_s=0.02, at_most_s=at_most_s)
     run.recoveries_s.append(time.monotonic() - since)
 
@@ -125,9 +138,10 @@ _LEADER = """
 """
 _WATCH_LEADER = f"""
     CREATE TABLE chaos_strangers (pid int, at timestamptz DEFAULT clock_timestamp());
-    CREATE TABLE chaos_leaders (pid int UNIQUE);
+    CREATE TABLE chaos_leaders (pid int UNIQUE, process text);
     CREATE FUNCTION chaos_admitted() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-        INSERT INTO chaos_leaders VALUES (pg_backend_pid()) ON CONFLICT DO NOTHING;
+        INSERT INTO chaos_leaders AS known VALUES (pg_backend_pid(), current_setting('chaos.process', true))
+            ON CONFLICT (pid) DO UPDATE SET process = excluded.process WHERE known.process <> excluded.process;
         IF NOT EXISTS ({_LEADER.replace(":lock", str(LEADER_LOCK))} AND pid = pg_backend_pid()) THEN
             INSERT INTO chaos_strangers (pid) VALUES (pg_backend_pid());
         END IF;
@@ -156,6 +170,26 @@ def watched_leading(world: World) -> Iterator[None]:
         yield
     finally:
         _execute(world, _UNWATCH_LEADER)
+
+
+def leading(world: World) -> tuple[int, str] | None:
+    """Inside `watched_leading`: the leader's backend and the name of its process; None: nobody who has admitted yet."""
+    with world.engine.connect() as connection:
+        statement = f"SELECT pid, process FROM chaos_leaders WHERE pid IN ({_LEADER})"
+        row = connection.execute(text(statement), {"lock": LEADER_LOCK}).one_or_none()
+    return None if row is None else (row.pid, row.process)
+
+
+def wait_for_leader(world: World, *, at_most_s: float = 60.0) -> tuple[int, str]:
+    """The same, once somebody leads. Raise TimeoutError."""
+    found: list[tuple[int, str]] = []
+
+    def look() -> bool:
+        found.extend(filter(None, [leading(world)]))
+        return bool(found)
+
+    wait_for(look, at_most_s=at_most_s)
+    return found[0]
 
 
 def who_admitted(world: World) -> tuple[int, int]:

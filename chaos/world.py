@@ -26,7 +26,7 @@ from sqlalchemy.exc import DBAPIError
 from api.keys import create_key
 from chaos.observer import REWRITTEN, WATCH
 from chaos.proxy import Loop, Proxy
-from chaos.receiver import Receiver
+from chaos.receiver import Listener, Receiver
 from chaos.wires import Wires
 from clients.storage import Storage
 from models import DEFAULT_ACCOUNT
@@ -113,6 +113,7 @@ class World:
         self.receiver = Receiver(self.loop)
         self.hooks = self.proxy(self.receiver.port)
         self.listen("/all", "*", is_digest=True)
+        self.listeners = [Listener("/all")]
         self.each_url = self.listen("/each", "schedule.*")  # and the batches that name it
         self.wires = self.new_wires()
         self.api_url = self._start_api()
@@ -240,6 +241,11 @@ class World:
     def ledger(self, *, totals: bool = False) -> dict[str, Any]:
         answer: dict[str, Any] = self.phota.get("/_sim/ledger", params={"totals": 1} if totals else None).json()
         return answer
+
+    def asked(self, *, since_s: float) -> list[dict[str, Any]]:
+        """What the simulated Phota was asked for since then, Unix time."""
+        answer: dict[str, list[dict[str, Any]]] = self.phota.get("/_sim/jobs", params={"since": since_s}).json()
+        return answer["jobs"]
 
     def _start_simulator(self) -> None:
         port = self.stack.port("phota", preferred=19400)

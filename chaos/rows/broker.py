@@ -11,7 +11,7 @@ from chaos.proxy import Mode
 from chaos.world import wait_for
 from producer.batches import close_batch, join_batch
 
-_SPELL_S = 12.0  # a round of those rows that leave Redis alone for a while; the long ones take five at a stretch
+_SPELL_S = 12.0  # a round of those rows that have one spell; the long ones take five at a stretch
 _IS_OVER = "SELECT finished_at IS NOT NULL FROM batches WHERE id = :id"
 _VISIBILITY_S = 900  # after it Redis gives a message to somebody else (docs/decisions/0003-celery-settings.md)
 
@@ -92,10 +92,11 @@ def stopped(run: Run) -> None:
     watch.warm_up(run)
     run.load.add(run.size.jobs)
     run.pause(0.5, 1.5)
+    spell_s = _SPELL_S * run.size.rounds
     run.world.freeze("valkey")
-    run.inject("12 s stopped", run.size.rounds)
+    run.inject(f"{spell_s:.0f} s stopped")
     try:
-        _submit_meanwhile(run, _SPELL_S * run.size.rounds)
+        _submit_meanwhile(run, spell_s)
     finally:
         run.world.thaw("valkey")
     watch.note_consuming(run)
@@ -107,10 +108,11 @@ def swallowed(run: Run) -> None:
     watch.warm_up(run)
     run.load.add(run.size.jobs)
     run.pause(0.5, 1.5)
+    spell_s = _SPELL_S * run.size.rounds
     run.world.wires.broker.set(Mode.BLACK_HOLE)
-    run.inject("12 s black hole", run.size.rounds)
+    run.inject(f"{spell_s:.0f} s black hole")
     try:
-        _submit_meanwhile(run, _SPELL_S * run.size.rounds)
+        _submit_meanwhile(run, spell_s)
     finally:
         run.world.wires.broker.set(Mode.PASS)
     watch.note_consuming(run)

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import statistics
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +16,14 @@ from chaos.campaign import Run, row
 from chaos.proxy import Commits, Mode
 from chaos.world import World, wait_for
 
-_BACKENDS = "SELECT pid FROM pg_stat_activity WHERE application_name = 'photabatch' ORDER BY random() LIMIT :count"
+# A worker's sessions have its id after that name; the campaign's own have another one.
+_SESSIONS = "pg_stat_activity WHERE starts_with(application_name, 'photabatch') AND backend_type = 'client backend'"
+_SOME = f"SELECT pid FROM {_SESSIONS} ORDER BY random() LIMIT :count"
+_END = f"SELECT count(*) FROM ({_SOME}) AS chosen WHERE pg_terminate_backend(pid)"
+_BUSY = f"SELECT pid FROM {_SESSIONS} AND state = 'active' ORDER BY random() LIMIT :count"
+_CANCEL = f"SELECT count(*) FROM ({_BUSY}) AS busy WHERE pg_cancel_backend(pid)"
+_BROKEN_OFF = "canceling statement due to user request"  # what Postgres logs of it
+_ENOUGH = 60  # jobs at hand, so that statements run
 
 
 @row("6a", "Postgres killed or restarted", short=(200, 3), long=(3000, 50))
@@ -107,12 +115,16 @@ def reset(run: Run) -> None:
 def used_up(run: Run) -> None:
     watch.warm_up(run)
     for _ in range(run.size.rounds):
-        run.load.add(run.size.jobs // run.size.rounds)
+        jobs = run.size.jobs // run.size.rounds
+        run.load.add(jobs - jobs // 2)
         run.pause(0.3, 1.0)
         with _all_connections_taken(run.world) as taken:
+            run.load.add(jobs // 2)  # by a connection that the campaign has already; nobody can do them meanwhile
             run.pause(15.0, 15.0) if run.size.rounds > 1 else run.pause(6.0, 6.0)
+            if not _is_refused(run.world):
+                raise AssertionError("photabatch got a connection though all were taken")
         run.inject("all connections taken")
-        run.notes.append(f"{len(taken)} taken")
+        run.notes.append(f"{len(taken)} taken, none left for photabatch: refused before and after the pause")
         run.recover()
         _count_ended(run)
 
@@ -136,14 +148,27 @@ def stopped(run: Run) -> None:
 
 @row("6h", "sessions ended and statements cancelled", short=(200, 60), long=(2000, 800))
 def noise(run: Run) -> None:
+    """Statements that run, and sessions whatever they do. Some end before they are told to stop: those do not count."""
     watch.warm_up(run)
     run.load.add(run.size.jobs)
+    told, before = 0, _broken_off(run.world)
     for number in range(run.size.rounds):
-        verb = run.chance.choice(("pg_terminate_backend", "pg_cancel_backend", "pg_cancel_backend"))
-        run.inject(verb, _end_backends(run, verb, count=run.chance.randint(1, 4)))
+        if run.world.unfinished() < _ENOUGH:
+            run.load.add(_ENOUGH)
+        if run.chance.random() < 1 / 3:
+            run.inject("session ended", run.world.ask(_END, count=run.chance.randint(1, 4)))
+        else:
+            told += _cancel(run.world, at_most=run.chance.randint(1, 4))
         run.pause(0.01, 0.2)
         if number % 50 == 49:
-            _count_ended(run)
+            _rest(run)
+    _rest(run)
+    run.inject("statement cancelled", min(told, _broken_off(run.world) - before))
+    run.notes.append(f"{told} running statements were told to stop")
+
+
+def _rest(run: Run) -> None:
+    run.load.add(_ENOUGH // 2)
     run.recover()
     _count_ended(run)
 
@@ -152,34 +177,39 @@ def noise(run: Run) -> None:
 def deposed(run: Run) -> None:
     """Its session is ended, its connection reset or itself frozen beyond its session; one leads whatever happens."""
     watch.warm_up(run)
-    world = run.world
+    world, waits_s = run.world, list[float]()
     with watch.watched_leading(world):
         for number in range(run.size.rounds):
             run.load.add(run.size.jobs // run.size.rounds)
             run.pause(0.1, 1.0)
-            _depose(run, "frozen" if number % 10 == 5 else "reset" if number % 2 else "ended")
-            began = time.monotonic()
-            wait_for(lambda: watch.leader(world), at_most_s=60)
-            run.notes.append(f"led again after {time.monotonic() - began:.1f} s")
-            run.recover()
+            waits_s.append(_depose(run, "frozen" if number % 10 == 5 else "reset" if number % 2 else "ended"))
             _count_ended(run)
         run.load.drain(within_s=run.drain_s)
         leaders, strangers = watch.who_admitted(world)
+    run.notes.append(f"another led after {statistics.median(waits_s):.1f} s (median), {max(waits_s):.1f} s at most")
     run.notes.append(f"{leaders} sessions admitted, {strangers} admissions without the lock")
     if strangers or not leaders:
         raise AssertionError(run.notes[-1])
 
 
-def _depose(run: Run, way: str) -> None:
-    run.inject(f"leader {way}")
-    if way == "frozen":
-        with watch.frozen(run.world, *run.world.alive("dispatcher")[:1]):
-            run.pause(17.0, 19.0)  # beyond the 15 s after which Postgres ends its session
-    elif way == "reset":
-        run.world.wires.postgres.cut()
-    elif (pid := watch.leader(run.world)) is not None:
-        with run.world.engine.connect() as connection:
-            connection.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": pid})
+def _depose(run: Run, way: str) -> float:
+    """Until it has lost the lock; from then on: seconds until another leads, and, as recovery, until a job ends too."""
+    world = run.world
+    was, process = watch.wait_for_leader(world)
+    with watch.frozen(world, *([process] if way == "frozen" else [])):
+        if way == "reset":
+            world.wires.postgres.cut()
+        elif way == "ended":
+            world.ask("SELECT pg_terminate_backend(:pid)", pid=was)
+        wait_for(lambda: watch.leader(world) != was, at_most_s=60)  # a frozen one: after the 15 s of its session
+        began = time.monotonic()
+        run.inject(f"leader {way}")
+        run.load.add(5)
+        wait_for(lambda: watch.leader(world) not in (None, was), at_most_s=60)
+        waited_s = time.monotonic() - began
+        if world.wait_for_progress() is not None:
+            run.recoveries_s.append(time.monotonic() - began)
+        return waited_s
 
 
 # -- what is done to Postgres
@@ -194,45 +224,49 @@ def _end_smartly(world: World) -> None:
 
 def _kill_backend(run: Run) -> None:
     """SIGKILL to a session, after which Postgres throws all of them out and recovers."""
-    for pid in _backends(run, count=1):
-        os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: run.world.ask(f"SELECT count(*) FROM {_SESSIONS}"))
+    os.kill(run.world.ask(_SOME, count=1), signal.SIGKILL)
     time.sleep(0.2)
 
 
-def _backends(run: Run, *, count: int) -> list[int]:
-    """Some of photabatch's, none of the campaign's own."""
-    with run.world.engine.connect() as connection:
-        return list(connection.execute(text(_BACKENDS), {"count": count}).scalars())
+def _cancel(world: World, *, at_most: int) -> int:
+    """Tell statements that run in this moment to stop; how many. They last milliseconds, so it is looked for them."""
+    with world.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        for _ in range(500):  # a second or two
+            if told := connection.scalar(text(_CANCEL), {"count": at_most}):
+                return int(told)
+            time.sleep(0.001)
+    return 0
 
 
-def _end_backends(run: Run, verb: str, *, count: int) -> int:
-    pids = _backends(run, count=count)
-    with run.world.engine.connect() as connection:
-        for pid in pids:
-            connection.execute(text(f"SELECT {verb}(:pid)"), {"pid": pid})
-    return len(pids)
+def _broken_off(world: World) -> int:
+    return world.child("postgres").log.read_text(errors="replace").count(_BROKEN_OFF)
 
 
 @contextlib.contextmanager
 def _all_connections_taken(world: World) -> Iterator[list[psycopg.Connection]]:
-    """Whoever needs a connection inside the block gets none; those that were open are reset first."""
-    url = make_url(world.services["PHOTABATCH_DATABASE_URL"]).set(drivername="postgresql")
+    """Whoever needs a connection inside the block gets none; those of photabatch are reset until it has none."""
+    url = _url(world)
     taken: list[psycopg.Connection] = []
     is_over = threading.Event()
 
     def take() -> None:
         while not is_over.is_set():
             try:
-                taken.append(psycopg.connect(url.render_as_string(hide_password=False), connect_timeout=3))
+                taken.append(psycopg.connect(url, connect_timeout=3))
             except psycopg.OperationalError:
                 is_over.wait(0.02)
+
+    def cut_off() -> bool:
+        world.wires.postgres.cut()
+        time.sleep(0.5)  # their room is taken then, by us or by photabatch again
+        return _is_refused(world)
 
     threads = [threading.Thread(target=take) for _ in range(4)]
     for thread in threads:
         thread.start()
-    time.sleep(1.0)
-    world.wires.postgres.cut()
     try:
+        wait_for(cut_off, at_most_s=60)
         yield taken
     finally:
         is_over.set()
@@ -240,6 +274,22 @@ def _all_connections_taken(world: World) -> Iterator[list[psycopg.Connection]]:
             thread.join()
         for connection in taken:
             connection.close()
+
+
+def _is_refused(world: World) -> bool:
+    """Whether photabatch has no session, and gets none, by its own way and name, because too many are there."""
+    if world.ask(f"SELECT count(*) FROM {_SESSIONS}"):
+        return False
+    try:
+        psycopg.connect(_url(world, port=world.wires.postgres.port), connect_timeout=5).close()
+    except psycopg.OperationalError as error:
+        return "too many clients" in str(error)
+    return False
+
+
+def _url(world: World, *, port: int | None = None) -> str:
+    url = make_url(world.services["PHOTABATCH_DATABASE_URL"]).set(drivername="postgresql")
+    return (url.set(port=port) if port else url).render_as_string(hide_password=False)
 
 
 def _count_ended(run: Run) -> None:

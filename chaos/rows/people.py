@@ -26,9 +26,10 @@ Action = Callable[[Connection, BatchRef], object]
 _ENOUGH = Decimal(1_000)  # USD
 _LITTLE = Decimal("0.30")  # USD, for two more jobs
 _COMMITTED = """
-    SELECT coalesce(sum(coalesce(cost_usd, CASE WHEN state <> 'queued' AND finished_at IS NULL
-                                           THEN estimate_usd END)), 0)
-    FROM jobs WHERE batch_id = :id
+    SELECT budget_usd, (SELECT coalesce(sum(coalesce(cost_usd, CASE WHEN state <> 'queued' AND finished_at IS NULL
+                                                               THEN estimate_usd END)), 0)
+                        FROM jobs WHERE batch_id = batches.id)
+    FROM batches WHERE id = :id
 """
 _ACTIONS: dict[str, Action] = {
     "pause": lambda connection, batch: pause_batch(connection, batch.id),
@@ -36,7 +37,7 @@ _ACTIONS: dict[str, Action] = {
     "cancel": lambda connection, batch: cancel_batch(connection, batch.id),
     "retry": lambda connection, batch: retry_batch(connection, batch.id),
     "small budget": lambda connection, batch: _leave_little(connection, batch),
-    "more budget": lambda connection, batch: resume_batch(connection, batch.id, budget_usd=_ENOUGH),
+    "more budget": lambda connection, batch: _give_more(connection, batch),
 }
 
 
@@ -67,8 +68,21 @@ def _meddle(run: Run, batch: BatchRef, seed: float) -> None:
 def _leave_little(connection: Connection, batch: BatchRef) -> None:
     """A budget just above what is spent and reserved: whatever exceeds it in the end was admitted in spite of it."""
     limit_batch(connection, batch.id, BatchLimits(budget_usd=_LITTLE))  # from here on nobody admits
-    committed = connection.execute(text(_COMMITTED), {"id": batch.id}).scalar_one()
-    limit_batch(connection, batch.id, BatchLimits(budget_usd=committed + _LITTLE))
+    limit_batch(connection, batch.id, BatchLimits(budget_usd=_committed(connection, batch)[1] + _LITTLE))
+
+
+def _give_more(connection: Connection, batch: BatchRef) -> None:
+    """The oracle sees the budget that is left in the end; this looks at the one that goes."""
+    budget, committed = _committed(connection, batch)
+    if budget is not None and committed > budget:
+        raise AssertionError(f"{committed} of a budget of {budget}")
+    resume_batch(connection, batch.id, budget_usd=_ENOUGH)
+
+
+def _committed(connection: Connection, batch: BatchRef) -> tuple[Decimal | None, Decimal]:
+    """Its budget, and what is spent and under way."""
+    budget, committed = connection.execute(text(_COMMITTED), {"id": batch.id}).one()
+    return budget, committed
 
 
 def _try(run: Run, name: str, batch: BatchRef) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from chaos.campaign import Run, row
 from chaos.proxy import Mode
 from chaos.steps import Steps, watched
-from chaos.watch import leader, watched_leading, who_admitted
+from chaos.watch import leader, refusals, watched_leading, who_admitted
 from chaos.wires import Wires
 from chaos.world import World, wait_for
 from models.claims import LEASE_S
@@ -17,7 +17,6 @@ _LEADING_S = 15.0  # a leader that is silent for so long loses its session
 # Calls that last, so that a worker has jobs in its hands at any moment.
 _LASTING = [{"match": place, "fault": "slow", "seconds": 2.0, "rate": 0.5} for place in ("submit", "poll", "download")]
 _FEED = 40  # jobs, where there are fewer
-_DROPPED = "moved on without this worker"
 _CUT: dict[str, tuple[str, ...]] = {
     "cut off from Postgres": ("postgres",),
     "cut off from Redis": ("broker",),
@@ -100,17 +99,17 @@ def _outlast(run: Run, steps: Steps) -> None:
 
 def _await_the_dead(run: Run, names: list[str], *, zombies: list[str]) -> None:
     """They are back: let the zombies write what they can, count what was refused, and end all of them."""
-
-    def refused(name: str) -> int:
-        return run.world.child(name).log.read_text(errors="replace").count(_DROPPED)
-
+    world = run.world
     with contextlib.suppress(TimeoutError):  # one may have had nothing to write
-        wait_for(lambda: all(refused(name) for name in zombies), every_s=0.25)
-    run.notes.append(f"{sum(map(refused, names))} writes of workers that came back were refused")
-    if not any(map(refused, zombies)):
+        wait_for(lambda: all(refusals(world, name) for name in zombies), every_s=0.25)
+    refused = {name: refusals(world, name) for name in names}
+    tried = sum(refused[name] > 0 for name in zombies)
+    writes = sum(refused.values())
+    run.notes.append(f"{tried} of {len(zombies)} zombies tried to write; {writes} writes of who came back were refused")
+    if not tried:
         raise AssertionError("no zombie tried to write")
     for name in names:
-        run.world.terminate(name)
+        world.terminate(name)
 
 
 @row("7c", "the leading dispatcher frozen until another leads", short=(150, 2), long=(1500, 8))

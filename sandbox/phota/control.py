@@ -17,8 +17,10 @@ async def ledger(request: Request) -> Response:
 
 
 async def jobs(request: Request) -> Response:
+    """All that it was asked for; `?since=` those since that Unix time, in seconds."""
     simulator: Simulator = request.app.state.simulator
-    return JSONResponse({"jobs": [job.overview() for job in simulator.jobs]})
+    since = float(request.query_params.get("since", 0))
+    return JSONResponse({"jobs": [job.overview() for job in simulator.jobs if job.created_at >= since]})
 
 
 async def reset(request: Request) -> Response:

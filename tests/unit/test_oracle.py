@@ -3,28 +3,22 @@
 import hashlib
 import io
 import uuid
+from decimal import Decimal
 from typing import Any
 
 import pytest
 from PIL import Image
 
-from chaos.oracle import (
-    Verdict,
-    judge_batches,
-    judge_charges,
-    judge_numbers,
-    judge_states,
-    picture_fault,
-    strangers,
-    without_output,
-)
+from chaos.oracle import Verdict, judge_charges, judge_numbers, judge_states, strangers
+from chaos.oracle_batches import judge_accounts, judge_batches
 from chaos.oracle_events import judge_events
-from chaos.receiver import Told
+from chaos.oracle_pictures import asked_otherwise, missing_outputs, picture_fault
+from chaos.receiver import Listener, Told
 from models import DEFAULT_ACCOUNT
 from models.states import JobState
 
 Fields = dict[str, Any]
-_PRICE = 0.12
+_PRICE = Decimal("0.12")
 _HOST = "http://127.0.0.1:1"
 
 
@@ -34,14 +28,16 @@ class Scene:
     def __init__(self) -> None:
         self.batch: Fields = {
             "id": uuid.uuid4(), "slug": "boats", "account_id": DEFAULT_ACCOUNT, "status": "completed",
-            "is_closed": True, "is_cancelled": False, "is_started": True, "is_finished": True, "budget_usd": 1.0,
-            "spent_usd": 0.24, "reserved_usd": 0.0, "total": 2, "webhook_url": f"{_HOST}/each",
-            "webhook_events": ["job.succeeded", "job.failed"],
+            "is_closed": True, "is_cancelled": False, "is_started": True, "budget_usd": Decimal(1),
+            "created_s": 50.0, "spent_usd": 2 * _PRICE, "reserved_usd": Decimal(0), "total": 2,
+            "webhook_url": f"{_HOST}/each", "webhook_events": ["job.succeeded", "job.failed"],
             "progress": {state.value: 0 for state in JobState} | {"succeeded": 2},
         }  # fmt: skip
         self.jobs = [self.job("0"), self.job("1")]
         self.finals = {job["id"]: [job["state"]] for job in self.jobs}
         self.ledger = [self.charge(job) for job in self.jobs]
+        self.moves = [self.move("running"), self.move("completed")]
+        self.listeners = [Listener("/all"), Listener("/later", since_s=60.0)]
         self.deliveries: list[Fields] = []
         self.told: dict[tuple[str, str], Told] = {}
         for path in ("/all", "/each"):
@@ -55,17 +51,22 @@ class Scene:
         return {
             "id": job_id, "state": "succeeded", "client_request_id": job_id.hex, "cost_usd": _PRICE,
             "error_code": None, "is_superseded": False, "retry_of": None, "custom_id": custom_id,
-            "batch_id": self.batch["id"], "slug": "boats", "account_id": DEFAULT_ACCOUNT, **others,
+            "batch_id": self.batch["id"], "slug": "boats", "account_id": DEFAULT_ACCOUNT, "estimate_usd": _PRICE,
+            "is_of_cancelled": False, "prompt": f"boat {custom_id}", **others,
         }  # fmt: skip
 
     def charge(self, job: Fields) -> Fields:
-        return {"client_request_id": job["client_request_id"], "cost_usd": _PRICE, "at": 100.0}
+        return {"client_request_id": job["client_request_id"], "cost_usd": float(_PRICE), "at": 100.0, "outputs": 1}
+
+    def move(self, status: str, *, unfinished: int = 0) -> Fields:
+        return {"batch_id": self.batch["id"], "slug": "boats", "status": status, "unfinished": unfinished}
 
     def tell(self, path: str, event: str, job: Fields | None = None) -> None:
         delivery_id = uuid.uuid4()
         self.deliveries.append({
-            "id": delivery_id, "type": event, "state": "delivered", "url": f"{_HOST}{path}", "digest_id": None,
-            "job_id": job and job["id"], "batch_id": self.batch["id"],
+            "id": delivery_id, "seq": len(self.deliveries), "type": event, "state": "delivered",
+            "url": f"{_HOST}{path}", "digest_id": None,
+            "job_id": job and job["id"], "batch_id": None if job else self.batch["id"],
         })  # fmt: skip
         jobs = ((str(job["id"]), job["state"]),) if job else ()
         batch = None if job else str(self.batch["id"])
@@ -75,6 +76,7 @@ class Scene:
         """As if the outbox had never had it."""
         gone = (f"{_HOST}{path}", event)
         self.deliveries = [row for row in self.deliveries if (row["url"], row["type"]) != gone]
+        self.told = {key: told for key, told in self.told.items() if (key[0], told.type) != (path, event)}
 
     def judged(self, *, accepted: int = 2, allows_review: bool = False) -> Fields:
         """The violations that were found, and their numbers."""
@@ -82,8 +84,9 @@ class Scene:
         judge_numbers(self.jobs, accepted, verdict)
         judge_states(self.jobs, self.finals, verdict)
         judge_charges(self.jobs, self.ledger, verdict, allows_review=allows_review)
-        judge_batches(self.jobs, [self.batch], verdict)
-        verdict.take(judge_events(self.jobs, [self.batch], self.deliveries, self.told))
+        verdict.take(judge_batches(self.jobs, [self.batch], self.moves))
+        events = (self.jobs, [self.batch], self.moves, self.deliveries, self.told)
+        verdict.take(judge_events(*events, listeners=self.listeners))
         assert verdict.violations == 0 or verdict.examples
         numbers = {name: value for name, value in vars(verdict).items() if name not in ("jobs", "examples")}
         return {name: value for name, value in numbers.items() if value}
@@ -160,17 +163,22 @@ def test_generations_that_share_a_call_are_charged_once(scene: Scene) -> None:
 
 
 def test_a_charge_of_a_job_that_was_never_called_is_found(scene: Scene) -> None:
-    scene.jobs[0]["state"] = "cancelled"
+    scene.jobs[0] |= {"state": "cancelled", "is_of_cancelled": True}
     assert scene.judged()["charged_wrongly"] == 1
 
 
+def test_a_job_that_nobody_cancelled_is_lost(scene: Scene) -> None:
+    scene.jobs[0]["state"] = "cancelled"
+    assert scene.judged()["lost"] == 1
+
+
 def test_a_charge_of_no_job_is_found(scene: Scene) -> None:
-    scene.ledger.append({"client_request_id": "nobody", "cost_usd": _PRICE, "at": 100.0})
+    scene.ledger.append({"client_request_id": "nobody", "at": 100.0})
     assert strangers(scene.jobs, scene.ledger, since_s=50.0) == {"nobody"}
 
 
 def test_a_charge_from_before_is_not_blamed_on_the_row(scene: Scene) -> None:
-    scene.ledger.append({"client_request_id": "nobody", "cost_usd": _PRICE, "at": 40.0})
+    scene.ledger.append({"client_request_id": "nobody", "at": 40.0})
     assert strangers(scene.jobs, scene.ledger, since_s=50.0) == set()
 
 
@@ -191,9 +199,18 @@ def test_a_state_told_that_is_not_the_rows_is_found(scene: Scene) -> None:
     assert scene.judged() == {"two_finals": 1}
 
 
-def test_a_success_without_its_output_is_found(scene: Scene) -> None:
-    assert without_output(scene.jobs, [{"id": job["id"]} for job in scene.jobs]) == []
-    assert len(without_output(scene.jobs, [{"id": scene.jobs[0]["id"]}])) == 1
+@pytest.mark.parametrize(("paid", "kept", "faults"), [(1, 1, 0), (1, 0, 1), (3, 3, 0), (3, 2, 1), (1, 2, 1)])
+def test_a_success_has_every_picture_that_was_paid(scene: Scene, paid: int, kept: int, faults: int) -> None:
+    scene.ledger[0]["outputs"] = paid
+    outputs = [{"id": scene.jobs[0]["id"]}] * kept + [{"id": scene.jobs[1]["id"]}]
+    assert len(list(missing_outputs(scene.jobs, outputs, scene.ledger))) == faults
+
+
+def test_a_call_with_the_prompt_of_another_job_is_found(scene: Scene) -> None:
+    first, second = (job["client_request_id"] for job in scene.jobs)
+    right = [{"client_request_id": first, "params": {"prompt": "boat 0"}}]
+    assert list(asked_otherwise(scene.jobs, right)) == []
+    assert len(list(asked_otherwise(scene.jobs, [right[0] | {"client_request_id": second}]))) == 1
 
 
 def picture(comment: str) -> bytes:
@@ -233,6 +250,32 @@ def test_an_event_that_the_outbox_never_had_is_found(scene: Scene, path: str, ev
     assert scene.judged() == {"undelivered": count}
 
 
+@pytest.mark.parametrize("event", ["batch.completed", "job.succeeded"])
+def test_an_event_that_the_outbox_has_twice_is_found(scene: Scene, event: str) -> None:
+    scene.tell("/all", event, scene.jobs[0] if event.startswith("job") else None)
+    assert scene.judged() == {"undelivered": 1}
+
+
+def test_each_end_of_a_batch_that_was_retried_is_told(scene: Scene) -> None:
+    scene.moves += [scene.move("paused"), scene.move("running"), scene.move("completed")]
+    assert scene.judged() == {"undelivered": 4}  # a pause and an end, at two addresses
+    for path in ("/all", "/each"):
+        scene.tell(path, "batch.paused")
+        scene.tell(path, "batch.completed")
+    assert scene.judged() == {}
+
+
+def test_an_address_is_told_of_batches_opened_since_it_was_registered(scene: Scene) -> None:
+    scene.batch["created_s"] = 61.0
+    assert scene.judged() == {"undelivered": 4}  # a beginning, an end, two jobs
+
+
+def test_what_is_told_under_an_id_of_no_event_is_found(scene: Scene) -> None:
+    (path, _), event = next(item for item in scene.told.items() if item[1].jobs)
+    scene.told[path, "msg_other"] = event
+    assert scene.judged() == {"out_of_order": 1}
+
+
 def test_what_a_batch_does_not_ask_for_is_not_missed(scene: Scene) -> None:
     scene.batch["webhook_events"] = ["job.failed"]
     scene.forget("/each", "job.succeeded")
@@ -254,6 +297,7 @@ def test_jobs_told_together_are_told(scene: Scene) -> None:
     rows = [row for row in scene.deliveries if row["job_id"] and row["url"].endswith("/all")]
     for row in rows:
         row["digest_id"] = digest
+        del scene.told["/all", f"msg_{row['id'].hex}"]
     members = tuple((str(row["job_id"]), "succeeded") for row in rows)
     scene.told["/all", f"msg_{digest.hex}"] = Told("job.digest", 9, members)
     assert scene.judged() == {}
@@ -269,8 +313,14 @@ def test_an_end_told_before_its_beginning_is_found(scene: Scene) -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"total": 3}, {"spent_usd": 2.0}, {"progress": {state.value: 0 for state in JobState}}],
-    ids=["a total", "more than the budget", "a count"],
+    [
+        {"total": 3},
+        {"spent_usd": Decimal("0.36")},
+        {"reserved_usd": _PRICE},
+        {"budget_usd": _PRICE},
+        {"progress": {state.value: 0 for state in JobState}},
+    ],
+    ids=["a total", "money spent", "money reserved", "more than the budget", "a count"],
 )
 def test_a_number_that_is_not_the_jobs_is_found(scene: Scene, wrong: Fields) -> None:
     scene.batch |= wrong
@@ -278,13 +328,30 @@ def test_a_number_that_is_not_the_jobs_is_found(scene: Scene, wrong: Fields) -> 
 
 
 def test_an_end_that_is_not_the_jobs_is_found(scene: Scene) -> None:
-    scene.batch["status"] = "completed_with_errors"
+    scene.batch["status"] = scene.moves[-1]["status"] = "completed_with_errors"
     assert scene.judged()["miscounted"] == 1
 
 
-def test_a_cost_that_is_not_the_charge_is_found(scene: Scene) -> None:
-    scene.jobs[0]["cost_usd"] = 1.0
+def test_an_end_that_nobody_saw_is_found(scene: Scene) -> None:
+    scene.moves.pop()
     assert scene.judged() == {"miscounted": 1}
+
+
+def test_a_cost_that_is_not_the_charge_is_found(scene: Scene) -> None:
+    scene.jobs[0]["cost_usd"] = scene.batch["spent_usd"] = Decimal("0.5")
+    scene.jobs[1]["cost_usd"] = Decimal(0)
+    assert scene.judged() == {"miscounted": 2}
+
+
+def test_an_end_while_jobs_are_under_way_is_found(scene: Scene) -> None:
+    scene.moves[-1]["unfinished"] = 1
+    assert scene.judged() == {"miscounted": 1}
+
+
+def test_an_account_whose_days_are_not_its_jobs_is_found() -> None:
+    account = {"name": "default", "booked_usd": Decimal("0.24"), "spent_usd": Decimal("0.24")}
+    assert list(judge_accounts([account])) == []
+    assert len(list(judge_accounts([account | {"spent_usd": Decimal("0.12")}]))) == 1
 
 
 def test_a_few_examples_of_each_kind_are_kept() -> None:
