@@ -47,7 +47,7 @@ mutations: setup ## Breaks one promise at a time, in a copy; the suite must noti
 walks: setup ## 100,000 interleavings of the state machine on rows in memory, minutes; FIRST=… others
 	@$(BIN)/python -m tests.machine $(if $(FIRST),110000 $(FIRST))
 
-unit: setup ## Only what needs no service; a few seconds
+unit: setup ## Only what needs no service; a minute
 	@$(BIN)/python -m pytest tests/unit
 
 lint: setup ## ruff, mypy, import contracts

@@ -174,10 +174,8 @@ def watched_leading(world: World) -> Iterator[None]:
 
 def leading(world: World) -> tuple[int, str] | None:
     """Inside `watched_leading`: the leader's backend and the name of its process; None: nobody who has admitted yet."""
-    with world.engine.connect() as connection:
-        statement = f"SELECT pid, process FROM chaos_leaders WHERE pid IN ({_LEADER})"
-        row = connection.execute(text(statement), {"lock": LEADER_LOCK}).one_or_none()
-    return None if row is None else (row.pid, row.process)
+    found = world.ask(f"SELECT ARRAY[pid::text, process] FROM chaos_leaders WHERE pid IN ({_LEADER})", lock=LEADER_LOCK)
+    return None if found is None else (int(found[0]), found[1])
 
 
 def wait_for_leader(world: World, *, at_most_s: float = 60.0) -> tuple[int, str]:
@@ -194,10 +192,7 @@ def wait_for_leader(world: World, *, at_most_s: float = 60.0) -> tuple[int, str]
 
 def who_admitted(world: World) -> tuple[int, int]:
     """Inside `watched_leading`: sessions that admitted, and admissions by a session that did not hold the lock."""
-    with world.engine.connect() as connection:
-        counts = connection.execute(
-            text("SELECT (SELECT count(*) FROM chaos_leaders), (SELECT count(*) FROM chaos_strangers)")
-        ).one()
+    counts = world.ask("SELECT ARRAY[(SELECT count(*) FROM chaos_leaders), (SELECT count(*) FROM chaos_strangers)]")
     return int(counts[0]), int(counts[1])
 
 
