@@ -11,8 +11,8 @@ from models.lanes import Lane
 from worker.fairness import FIRST, HALF_LIFE_S, Given, share
 
 
-def lane(in_flight: int = 0, weight: int = 1, given: float = 0.0) -> Lane:
-    return Lane(priority=1, lane_id=uuid.uuid4(), weight=weight, in_flight=in_flight, given=given)
+def lane(in_flight: int = 0, weight: int = 1, given: float = 0.0, account_id: uuid.UUID | None = None) -> Lane:
+    return Lane(1, uuid.uuid4(), weight, in_flight, given=given, account_id=account_id)
 
 
 def test_ten_photos_do_not_wait_behind_a_million() -> None:
@@ -33,6 +33,13 @@ def test_a_heavier_lane_gets_its_share() -> None:
 def test_the_newest_of_more_lanes_than_slots_goes_first() -> None:
     old, newest = [lane(given=30) for _ in range(200)], lane()
     assert dict(share([*old, newest], 8)) == {newest: 8}
+
+
+def test_an_account_of_many_new_batches_does_not_go_before_others() -> None:
+    many, small = uuid.uuid4(), lane(account_id=uuid.uuid4())
+    assert dict(share([*(lane(account_id=many, given=1) for _ in range(200)), small], 8)) == {small: 8}
+    dealt = share([*(lane(account_id=many) for _ in range(200)), small], 8)
+    assert dict(dealt)[small] == 4
 
 
 def test_as_many_lanes_as_there_are_take_turns() -> None:
