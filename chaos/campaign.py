@@ -20,7 +20,7 @@ from chaos.oracle import Verdict, judge
 from chaos.outcomes import states
 from chaos.world import World
 
-AGAIN, _AGAIN = "all", "all of these once more, when their world ended"
+_AGAIN = ("all", "all of these once more, when their world ended")  # key and title
 _OCCASION = "row"  # how the names of all batches of rows begin
 _DAY_LONG = {"url_ttl_s": 86_400.0, "remember_s": 86_400.0}  # links, and what Phota remembers of requests
 SIZES = ("smoke", "short", "long")
@@ -200,7 +200,7 @@ def judge_again(world: World, *, size: str, seed: int) -> Result:
     notes = [f"{verdict.jobs} jobs"]
     verdict.jobs = verdict.needs_person = 0  # counted where they ran
     seconds = time.monotonic() - began
-    return Result(AGAIN, _AGAIN, size, seed, seconds, {}, [], verdict, notes, {}, {}, error)
+    return Result(*_AGAIN, size, seed, seconds, {}, [], verdict, notes, {}, {}, error)
 
 
 def _fault_of(run: Run, ended: Counter[str]) -> str | None:
