@@ -7,7 +7,7 @@ import contextlib
 import math
 import statistics
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,7 +49,7 @@ _EXPIRE_OTHERS = "UPDATE {table} SET due_at = now() WHERE hold <> 'idle'"  # in 
 _OTHERS = ("webhook_endpoints", "schedule_runs", "triggers")
 _WAITS = """
     SELECT extract(epoch FROM min(step.at) - orphan.at)::float8 FROM chaos_orphans AS orphan
-    JOIN chaos_steps AS step ON step.job_id = orphan.job_id AND step.at > orphan.at AND step.kind <> 'sent'
+    JOIN chaos_steps AS step ON step.job_id = orphan.job_id AND step.at > orphan.at AND (step.kind = 'sent') = :is_sent
     GROUP BY orphan.job_id, orphan.version, orphan.at
 """
 _LEFT = """
@@ -136,10 +136,10 @@ class Steps:
             if count := int(self.world.ask(statement)):
                 raise AssertionError(f"{count} {what}")
 
-    def waits_s(self) -> list[float]:
-        """How long each job that was orphaned waited until somebody took it, sorted."""
+    def waits_s(self, *, is_sent: bool) -> list[float]:
+        """How long each job that was orphaned waited until it was sent again, or until somebody took it; sorted."""
         with self.world.engine.connect() as connection:
-            return sorted(connection.execute(text(_WAITS)).scalars())
+            return sorted(connection.execute(text(_WAITS), {"is_sent": is_sent}).scalars())
 
 
 @contextlib.contextmanager
@@ -153,21 +153,29 @@ def watched(run: Run) -> Iterator[Steps]:
         if not run.is_long:
             steps.expire()
         run.load.drain(within_s=run.drain_s)
-        _note(run, steps.waits_s())
+        _note(run, steps)
         steps.check()
     finally:
         _execute(run.world, _UNWATCH)
 
 
-def _note(run: Run, waits_s: list[float]) -> None:
-    if not waits_s:
+def _note(run: Run, steps: Steps) -> None:
+    """Who is to take a job may be killed before it does; the dispatcher has done its part when the job is sent."""
+    if not (taken_s := steps.waits_s(is_sent=False)):
         return
-    middle, late = statistics.median(waits_s), waits_s[math.ceil(0.99 * len(waits_s)) - 1]
     shortened = "" if run.is_long else ", where leases were cut short"
+    sent, taken = _distribution(steps.waits_s(is_sent=True)), _distribution(taken_s)
     run.notes.append(
-        f"{len(waits_s)} jobs were in hands that died or froze; taken up again after {middle:.1f} s (median), "
-        f"{late:.1f} s (99th percentile), {waits_s[-1]:.1f} s at most{shortened}"
+        f"{len(taken_s)} jobs were in hands that died or froze; sent again after {sent}, taken up again after {taken}"
+        f"{shortened}"
     )
+
+
+def _distribution(sorted_s: Sequence[float]) -> str:
+    if not sorted_s:
+        return "an unknown time"
+    late_s = sorted_s[math.ceil(0.99 * len(sorted_s)) - 1]
+    return f"{statistics.median(sorted_s):.1f} s (median), {late_s:.1f} s (99 %), {sorted_s[-1]:.1f} s (at most)"
 
 
 def _execute(world: World, statements: str) -> None:
