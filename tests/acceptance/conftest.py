@@ -20,7 +20,7 @@ from sandbox.samples import write_samples
 from sandbox.stack import Child, Stack
 from settings import get_settings
 from tests.acceptance.emptying import empty_bucket, empty_database
-from tests.conftest import new_database
+from tests.databases import Databases
 
 _numbers = itertools.count(1)
 SHARED = (
@@ -186,13 +186,13 @@ Lender = Callable[[tuple[str, ...]], Iterator[Fleet]]
 
 
 @pytest.fixture
-def lent(stack: Stack, migrated: str, parked: dict[tuple[str, ...], Fleet], tmp_path: Path) -> Lender:
+def lent(stack: Stack, databases: Databases, parked: dict[tuple[str, ...], Fleet], tmp_path: Path) -> Lender:
     """Dispatcher, worker, and a simulated Phota: those of an earlier test, emptied, if it left them as they were."""
 
     def lend(options: tuple[str, ...]) -> Iterator[Fleet]:
         fleet = parked.pop(options, None)
         if fleet is None:
-            fleet = bare_fleet(stack, new_database(stack, migrated), tmp_path, *options)
+            fleet = bare_fleet(stack, databases.new(), tmp_path, *options)
             fleet.start()
         fleet.move(tmp_path)
         fleet.share_environment()
@@ -208,12 +208,12 @@ def lent(stack: Stack, migrated: str, parked: dict[tuple[str, ...], Fleet], tmp_
 
 
 @pytest.fixture
-def database_url(request: pytest.FixtureRequest, stack: Stack, migrated: str) -> str:
+def database_url(request: pytest.FixtureRequest, stack: Stack, databases: Databases) -> str:
     """That of the fleet, where the test has one that is lent; otherwise an empty one."""
     for name in ("fleet", "studio"):
         if name in request.fixturenames:
             return str(request.getfixturevalue(name).database_url)
-    return new_database(stack, migrated)
+    return databases.new()
 
 
 @pytest.fixture

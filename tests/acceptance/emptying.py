@@ -1,15 +1,12 @@
 """A fleet as if nothing had ever been done in it, while its processes go on."""
 
-import importlib
-
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
 from clients.s3_client import new_s3_client
-from models import Base
 from models.engine import new_engine
+from tests.databases import EMPTY
 
-_DEFAULT_ROWS: str = importlib.import_module("migrations.versions.0001_jobs_and_batches").DEFAULT_ROWS
 _LEFT = """
     SELECT EXISTS (SELECT FROM jobs WHERE finished_at IS NULL) OR EXISTS (SELECT FROM batches WHERE finished_at IS NULL)
         OR EXISTS (SELECT FROM deliveries WHERE due_at IS NOT NULL)
@@ -24,8 +21,7 @@ def empty_database(url: str) -> bool:
         with engine.begin() as connection:
             if connection.scalar(text(_LEFT)):
                 return False
-            connection.execute(text(f"TRUNCATE {', '.join(Base.metadata.tables)} RESTART IDENTITY"))
-            connection.execute(text(_DEFAULT_ROWS))
+            connection.execute(text(EMPTY))
     except OperationalError:  # a process of the fleet wanted the same locks in another order
         return False
     finally:

@@ -18,7 +18,7 @@ from models.engine import new_engine
 from sandbox.stack import Stack
 from tests.acceptance.conftest import QUICK, Fleet, bare_fleet, eventually, storage_of
 from tests.acceptance.small_photos import write_photos
-from tests.conftest import new_database
+from tests.databases import Databases
 
 
 class Hall(NamedTuple):
@@ -33,8 +33,8 @@ class Hall(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def open_hall(stack: Stack, migrated: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hall]:
-    database_url = new_database(stack, migrated)
+def open_hall(stack: Stack, databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hall]:
+    database_url = databases.new()
     engine = new_engine(database_url)
     fleet = bare_fleet(stack, database_url, tmp_path_factory.mktemp("hall"), *QUICK)
     fleet.start()

@@ -12,15 +12,15 @@ from sandbox.stack import Stack
 from tests.acceptance.canaries import ALLOWED, NAMES, Evidence
 from tests.acceptance.conftest import bare_fleet
 from tests.acceptance.ordeal import Ordeal
-from tests.conftest import new_database
+from tests.databases import Databases
 
 pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture(scope="module")
-def evidence(stack: Stack, migrated: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Evidence]:
+def evidence(stack: Stack, databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Evidence]:
     """Of one fleet that has met every fault, and has stopped."""
-    database_url = new_database(stack, migrated)
+    database_url = databases.new()
     fleet = bare_fleet(stack, database_url, tmp_path_factory.mktemp("canaries"), "--latency", "0.2", "--bytes", "2000")
     engine = new_engine(database_url)
     ordeal = Ordeal(stack, fleet, engine)

@@ -18,7 +18,7 @@ from models.states import Scope
 from photabatch import AsyncClient, Client, NotFound
 from sandbox.stack import Stack
 from tests.acceptance.conftest import Fleet, bare_fleet, eventually
-from tests.conftest import new_database
+from tests.databases import Databases
 
 
 class Desk(NamedTuple):
@@ -32,9 +32,9 @@ class Desk(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def open_desk(stack: Stack, migrated: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+def open_desk(stack: Stack, databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
     """One for all tests here: a fleet with its API, whose simulated Phota works on the pictures and calls back."""
-    database_url = new_database(stack, migrated)
+    database_url = databases.new()
     engine = new_engine(database_url)
     fleet = bare_fleet(stack, database_url, tmp_path_factory.mktemp("desk"), "--latency", "0.3")
     url = fleet.start_api()

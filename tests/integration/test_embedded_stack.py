@@ -35,7 +35,7 @@ with Stack(Path(sys.argv[1]), durable=False) as stack:
 """
 
 
-def eventually(holds: Callable[[], object], *, within_seconds: float = 15.0) -> bool:
+def eventually(holds: Callable[[], object], *, within_seconds: float = 60.0) -> bool:
     deadline = time.monotonic() + within_seconds
     while time.monotonic() < deadline:
         if holds():
