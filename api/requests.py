@@ -138,6 +138,12 @@ class BatchOptions(BaseModel):
     )
     webhook_digest: bool = Field(False, description="Tell of up to 500 jobs in one call, at most one a second.")
     skip_invalid: bool = Field(False, description="Leave out jobs that are invalid, instead of refusing all.")
+    skip_done: bool = Field(
+        False,
+        description="A job that asks for what an earlier one, sent so too, has done to the same images is `skipped`: "
+        "it costs nothing and has the earlier outputs. Uploads are told by their bytes, others by their address. What "
+        "is being done is waited for. An estimate counts all.",
+    )
 
     def limits(self) -> BatchLimits:
         """Raise Problem 422 for a deadline that has passed. Not as it is read: sent again it gets its first answer."""

@@ -20,6 +20,7 @@ from api.bodies import JSONL, fit, media_type, parse, read_body
 from api.keys import Caller
 from api.problems import MEDIA_TYPE, Problem
 from api.requests import BatchBody, BatchOptions, LineOptions
+from producer.content import with_content
 from producer.jobs import CheckedJob
 from producer.manifests.checking import Checker, TooManyJobs
 from producer.manifests.spool import Place, Spool
@@ -81,7 +82,7 @@ async def _read_json(request: Request, caller: Caller, keep: Keep | None) -> Sub
     limiter = request.app.state.parse_slots
     body = await to_thread.run_sync(partial(parse, BatchBody, raw, context=_context(request)), limiter=limiter)
     with ExitStack() as stack:
-        spool, checker = _open(request, caller, "index", keep, stack)
+        spool, checker = _open(request, caller, "index", keep, stack, body)
         await run_in_threadpool(checker.take_records, body.jobs)
         stack.pop_all()
     return Submission(body, body.metadata, spool, hashlib.sha256(raw).digest())
@@ -90,7 +91,7 @@ async def _read_json(request: Request, caller: Caller, keep: Keep | None) -> Sub
 async def _read_jsonl(request: Request, caller: Caller, options: LineOptions, keep: Keep | None) -> Submission:
     chosen = fit(BatchOptions, options.model_dump(exclude_unset=True), context=_context(request))
     with ExitStack() as stack:
-        spool, checker = _open(request, caller, "line", keep, stack)
+        spool, checker = _open(request, caller, "line", keep, stack, chosen)
         try:
             sha256 = await _read_lines(request, checker)
         except TooManyJobs as error:
@@ -126,11 +127,19 @@ async def _read_lines(request: Request, checker: Checker) -> bytes:
     return digest.digest()
 
 
-def _open(request: Request, caller: Caller, place: Place, keep: Keep | None, stack: ExitStack) -> tuple[Spool, Checker]:
+def _open(
+    request: Request, caller: Caller, place: Place, keep: Keep | None, stack: ExitStack, options: BatchOptions
+) -> tuple[Spool, Checker]:
     spool = Spool(place)
     stack.callback(spool.close)
+    keep = keep or (_with_content(spool.add, caller) if options.skip_done else spool.add)
     allowed_hosts = request.app.state.settings.allowed_hosts
-    return spool, Checker(spool, keep or spool.add, allowed_hosts=allowed_hosts, owner=owner_in(request, caller))
+    return spool, Checker(spool, keep, allowed_hosts=allowed_hosts, owner=owner_in(request, caller))
+
+
+def _with_content(keep: Keep, caller: Caller) -> Keep:
+    """Jobs that are told by what they do; uploads lie under their content, so their addresses say enough."""
+    return lambda number, job: keep(number, with_content(job, account_id=caller.account.id))
 
 
 def _context(request: Request) -> dict[str, object]:

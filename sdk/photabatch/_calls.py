@@ -32,7 +32,8 @@ class ManifestOptions(TypedDict, total=False):
     `22:00-06:00@Europe/Paris`. `deadline`, an aware moment: what has not begun by then expires. `max_failure_rate`, 0
     to 1: the batch pauses if more of its jobs fail, judged from 20 on. `webhook_url`: told about the batch, and about
     the jobs' `webhook_events` named here (`job.succeeded` …), with `webhook_digest` many in one call. `skip_invalid`:
-    queue the good jobs where some are not. `idempotency_key`: 1 to 255 visible ASCII characters; the same submission
+    queue the good jobs where some are not. `skip_done`: what a job that was sent so did before, to the same uploads or
+    addresses, is not done and paid again. `idempotency_key`: 1 to 255 visible ASCII characters; the same submission
     again, within a day, returns the same batch; made up anew for each call where it is left out.
     """
 
@@ -46,6 +47,7 @@ class ManifestOptions(TypedDict, total=False):
     webhook_events: list[str] | tuple[str, ...]
     webhook_digest: bool
     skip_invalid: bool
+    skip_done: bool
     idempotency_key: str
 
 

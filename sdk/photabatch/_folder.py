@@ -79,7 +79,7 @@ class FolderPlan:
             _calls.check_number(len(self.photos))
         self.jobs: list[dict[str, Any]] = []
         name = custom_id_of(Path(folder).resolve().name or "photos")
-        self.options = cast(BatchOptions, {"name": name, **options})
+        self.options = cast(BatchOptions, {"name": name, "skip_done": True, **options})
         _calls.submit_batch([], self.options)  # refuses them before the first upload
         self._refused: list[Refused] = []
         self._on_progress = on_progress

@@ -121,6 +121,8 @@ class Client:
 
         `params`: the operation's, without the photo; `output`: `s3://bucket/prefix`; `on_progress(done, total)` counts
         photos. Each job's `custom_id` is the photo's path below the folder, the batch's `name` that of the folder.
+        What was done to the same photo before is not done and paid again, unless `skip_done=False`: call it again
+        after whatever went wrong, and with new photos.
         Photos that are refused do not stop the others: they are in the answer. A mistake in the arguments is told
         before the second photo is uploaded. Raise NoPhotos, Invalid, TypeError, ValueError, OSError.
         """

@@ -79,6 +79,27 @@ def test_a_folder_goes_in_and_finished_photos_come_out(desk: Desk, samples: Path
         Image.open(path).load()
 
 
+def test_a_folder_that_is_sent_again_costs_what_is_new_in_it(desk: Desk, tmp_path: Path) -> None:
+    folder = tmp_path / "again"
+    folder.mkdir()
+    first = _paint(folder / "1.jpg", "teal")
+    killed = desk.client.submit_folder(folder, "enhance")  # and nobody waits for it
+    second = _paint(folder / "2.jpg", "olive")
+    _paint(folder / "3.jpg", "teal")
+    batch = desk.client.wait(desk.client.submit_folder(folder, "enhance").batch, timeout=60)
+    assert (batch.status, batch.counts.succeeded + batch.counts.skipped) == ("completed", 3)
+    files = {path.name: path for path in desk.client.download(batch, tmp_path / "done")}
+    assert desk.client.wait(killed.batch, timeout=60).status == "completed"
+    assert desk.charges() == 2
+    assert len(files) == 3
+    assert first == _paint(folder / "3.jpg", "teal") != second
+
+
+def _paint(path: Path, colour: str) -> bytes:
+    Image.new("RGB", (1200, 900), colour).save(path)
+    return path.read_bytes()
+
+
 def test_progress_is_told_until_the_end(desk: Desk) -> None:
     batch = desk.client.submit_batch(pictures(5))
     looks = list(desk.client.events(batch))

@@ -23,6 +23,11 @@ def submit(api: httpx.Client, *jobs: object, **options: Any) -> httpx.Response:
     return api.post("/v1/batches", json={"jobs": jobs or [job(1), job(2), job(3)], **options})
 
 
+def post_lines(api: httpx.Client, jobs: list[dict[str, Any]], query: str) -> httpx.Response:
+    body = "".join(json.dumps(each) + "\n" for each in jobs)
+    return api.post(f"/v1/batches{query}", content=body, headers={"Content-Type": "application/x-ndjson"})
+
+
 def job_ids(api: httpx.Client, batch: dict[str, Any]) -> list[str]:
     return [each["id"] for each in api.get(f"/v1/batches/{batch['id']}/jobs").json()["data"]]
 
@@ -60,6 +65,25 @@ def test_every_bad_job_is_told_with_its_index_and_nothing_is_queued(api: TestCli
 def test_bad_jobs_are_left_out_where_that_is_asked(api: TestClient) -> None:
     batch = submit(api, job(1), 7, skip_invalid=True).json()
     assert (batch["accepted"], batch["invalid"], batch["errors"][0]["index"]) == (1, 1, 1)
+
+
+def test_what_was_done_before_is_skipped_where_that_is_asked(api: TestClient, engine: Engine) -> None:
+    first = submit(api, job(1), skip_done=True).json()
+    succeed(engine, job_ids(api, first)[0])
+    again = submit(api, job(1), job(2), skip_done=True).json()
+    lines = post_lines(api, [job(1), job(2)], "?skip_done=true").json()
+    assert (again["counts"]["skipped"], again["counts"]["queued"]) == (1, 1)
+    assert (lines["counts"]["skipped"], lines["counts"]["queued"]) == (1, 1)
+    assert submit(api, job(1)).json()["counts"]["queued"] == 1
+
+
+def test_one_account_knows_nothing_of_what_another_has_done(
+    api: TestClient, second_api: TestClient, engine: Engine
+) -> None:
+    first = job(1, params={"image": "https://example.com/1.jpg"})
+    succeed(engine, job_ids(api, submit(api, first, skip_done=True).json())[0])
+    assert submit(api, first, skip_done=True).json()["counts"]["skipped"] == 1
+    assert submit(second_api, first, skip_done=True).json()["counts"]["queued"] == 1
 
 
 @pytest.mark.parametrize(

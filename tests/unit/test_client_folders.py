@@ -68,7 +68,7 @@ def test_a_folder_is_one_call(connect: Connect, folder: Path) -> None:
         for name in sorted(NAMES)
         if name != "b.JPG"
     ]
-    assert api.seen[-1].query == [("budget_usd", "5"), ("name", "Trip 7")]
+    assert api.seen[-1].query == [("budget_usd", "5"), ("name", "Trip 7"), ("skip_done", "true")]
     assert progress == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
 
@@ -127,7 +127,7 @@ def test_a_fault_of_every_job_is_told_after_one_upload(connect: Connect, folder:
     with connect(api) as client, pytest.raises(Invalid, match="prompt: is missing"):
         client.submit_folder(folder, "edit", idempotency_key="k", skip_invalid=True, budget_usd=1)
     assert [seen.path for seen in api.seen] == ["/v1/uploads", "/v1/estimates"]
-    assert api.seen[-1].query == [("budget_usd", "1"), ("name", "Trip 7")]
+    assert api.seen[-1].query == [("budget_usd", "1"), ("name", "Trip 7"), ("skip_done", "true")]
     assert api.seen[-1].headers["idempotency-key"] != "k"
 
 
