@@ -27,7 +27,7 @@ async def read_body(request: Request, *, limit: int = MAX_JSON) -> bytes:
     async for chunk in request.stream():
         body += chunk
         if len(body) > limit:
-            detail = f"The body has more than {limit // 2**10} KB; send many jobs as JSONL (application/x-ndjson)."
+            detail = f"The body has more than {limit // 2**10:,} KB; many jobs, events or ids have to come in parts."
             raise Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large", detail)
     return bytes(body)
 

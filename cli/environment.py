@@ -1,5 +1,6 @@
 """`photabatch env`: what is in force."""
 
+import os
 from typing import Any
 
 import click
@@ -25,6 +26,7 @@ def env(name: str | None, as_json: bool, show_secrets: bool) -> None:
         settings = use_environment(running["environment"])
     values = {field: _shown(getattr(settings, field), show_secrets) for field in Settings.model_fields}
     values["phota_base_url"] = settings.phota_root
+    values |= {name: _shown(secret, show_secrets) for name, secret in _s3_credentials().items()}
     has_api = running is not None and "PHOTABATCH_API_PORT" in running["environment"]
     values["api_url"] = local_url(settings) if has_api else None
     if name == "webhook_secret" and settings.database_url is None:
@@ -38,6 +40,15 @@ def env(name: str | None, as_json: bool, show_secrets: bool) -> None:
     else:
         for field, value in values.items():
             click.echo(f"{field}={'' if value is None else value}")
+
+
+def _s3_credentials() -> dict[str, str | SecretStr | None]:
+    """As boto3 reads them from the environment; the embedded S3 has some of its own."""
+    secret = os.environ.get("AWS_SECRET_ACCESS_KEY")
+    return {
+        "aws_access_key_id": os.environ.get("AWS_ACCESS_KEY_ID"),
+        "aws_secret_access_key": SecretStr(secret) if secret else None,
+    }
 
 
 def _print_one(name: str, values: dict[str, Any], *, as_json: bool) -> None:

@@ -69,6 +69,7 @@ def services(*, with_workers: bool, workers: int | None = None) -> Iterator[Sett
     if running is not None:
         yield use_environment({str(k): str(v) for k, v in running["environment"].items() if k not in os.environ})
         return
+    say(f"No stack is up here: starting one for the time of this command, its data in {settings.home.resolve()}")
     with local_fleet(settings, workers=(workers or os.cpu_count() or 1) if with_workers else 0) as local:
         yield local
 
@@ -219,8 +220,15 @@ def reach_database() -> Engine:
     if running is not None:
         settings = use_environment({k: v for k, v in running["environment"].items() if k not in os.environ})
     if settings.database_url is None:
-        raise CannotStart("PHOTABATCH_DATABASE_URL is not set, and no embedded stack is up (`photabatch up`).")
+        raise CannotStart(f"PHOTABATCH_DATABASE_URL is not set, and {none_is_up(settings)}")
     return open_database(settings)
+
+
+def none_is_up(settings: Settings) -> str:
+    return (
+        f"no embedded stack is up in {settings.home.resolve()}: `photabatch up`, or if one is up elsewhere, "
+        "call this from the folder where that was called (or set PHOTABATCH_HOME)."
+    )
 
 
 def _database_away(settings: Settings, error: OperationalError) -> str:

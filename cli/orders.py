@@ -32,7 +32,10 @@ from producer.sources.photos import Address, NoSuchSource, Picture, find_picture
 from producer.sources.selection import Selection
 from settings import Settings
 
-_REASONS = {BucketMissing: "no such bucket", AccessDenied: "the credentials may not use this bucket"}
+_REASONS = {
+    BucketMissing: "no such bucket; make it first (the embedded S3 has s3://photabatch)",
+    AccessDenied: "the credentials may not use this bucket",
+}
 RESULTS = Path("photabatch-out")  # below it, a folder a batch, unless --out says otherwise
 
 

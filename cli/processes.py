@@ -1,5 +1,6 @@
 """One process each, for `up`, compose and Kubernetes."""
 
+import logging
 import os
 import signal
 import sys
@@ -17,6 +18,7 @@ from cli.fleet import (
     load_settings,
     local_fleet,
     local_url,
+    none_is_up,
     open_database,
     use_environment,
 )
@@ -44,7 +46,7 @@ def _required() -> Settings:
         if value is None
     ]
     if missing:
-        raise CannotStart(f"{' and '.join(missing)} not set, and no embedded stack is up (`photabatch up`).")
+        raise CannotStart(f"{' and '.join(missing)} not set, and {none_is_up(settings)}")
     return settings
 
 
@@ -55,12 +57,19 @@ def up(workers: int) -> None:
     signal.signal(signal.SIGTERM, _interrupt)
     signal.signal(signal.SIGINT, _interrupt)  # a shell that starts it with & has it ignored
     settings = load_settings()
+    _tell_of_restarts()
     with local_fleet(settings, workers=workers, with_api=True) as local:
         try:
             _welcome(local, workers, is_own=settings.database_url is None)
             threading.Event().wait()
         except KeyboardInterrupt:
             say("Stopping; jobs in hand are handed back.")
+
+
+def _tell_of_restarts() -> None:
+    told = logging.getLogger("sandbox")
+    told.addHandler(logging.StreamHandler())
+    told.setLevel(logging.INFO)
 
 
 def _welcome(settings: Settings, workers: int, *, is_own: bool) -> None:

@@ -19,6 +19,15 @@ from producer.sources.photos import Address
 from producer.sources.selection import Selection
 from settings import get_settings
 
+_LONGEST_NAME = 200  # bytes; file systems take 255, and a name may get an ending
+
+
+def _name(context: click.Context, option: click.Parameter, name: str | None) -> str | None:
+    """The folder of the results is called so too, unless `--out` says otherwise."""
+    if name is not None and len(name.encode()) > _LONGEST_NAME:
+        raise click.BadParameter(f"{len(name.encode()):,} bytes; {_LONGEST_NAME} at most", context, option)
+    return name
+
 
 class Money(click.ParamType[Decimal]):
     """A sum in USD: 0 to 99,999,999, four decimals at most."""
@@ -62,7 +71,7 @@ _JOB = (
         metavar="RATE",
         help="Pause when more than this share failed, judged from 20 jobs on: 0.2.",
     ),
-    click.option("--name", help="What the batch is called."),
+    click.option("--name", callback=_name, help="What the batch is called."),
 )
 _SELECTION = (
     click.option("--include", multiple=True, metavar="PATTERN", help="Only these, as in rclone: '*.jpg', '/raw/**'."),

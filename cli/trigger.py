@@ -163,7 +163,7 @@ def _show(each: TriggerRow, made: TriggerMade) -> None:
     click.echo(f"    {each.recipe['operation']} {_place(each)} → {each.output or 'the usual place'}")
     click.echo(f"    a burst ends after {each.quiet_s:g} s or {each.most} pictures{budget} · {_since(each)}")
     click.echo(
-        f"    {made.jobs} jobs in {made.bursts} bursts: {made.done} done, {made.failed} failed, ${made.spent_usd:.2f}"
+        f"    {made.jobs} jobs, {made.bursts} bursts: {made.done} done, {made.failed} failed, ${made.spent_usd:.2f}"
     )
     click.echo(f"    listed {looked}, every {each.repair_s:g} s")
 

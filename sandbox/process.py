@@ -1,6 +1,7 @@
 """One child process: its start, its log, its restarts, its end."""
 
 import contextlib
+import logging
 import signal
 import subprocess
 import time
@@ -10,6 +11,8 @@ from pathlib import Path
 
 from sandbox.guard import Guard
 from sandbox.reaper import signal_group
+
+log = logging.getLogger(__name__)
 
 LOG_LIMIT_BYTES = 10 * 1024 * 1024
 BACKOFF_FIRST_SECONDS = 0.1
@@ -86,7 +89,9 @@ class Child:
             self._delay_seconds = min(2 * self._delay_seconds, self._longest_delay_seconds)
             self._ended_at = now
             with contextlib.suppress(OSError):  # no process or disk to be had: tried again after the next delay
-                self._note(f"ended with {self.returncode}, starting again")
+                ending = f"ended with {self.returncode}, starting again"
+                self._note(ending)
+                log.info("%s %s; its log: %s", self.name, ending, self.log)
                 self._launch()
                 self.restarts += 1
 

@@ -5,6 +5,7 @@ import math
 from PIL import Image, ImageDraw, ImageFont
 
 _LINES = 3
+_MOST_LETTERS = 1000  # more than three lines hold; each one that is too many is measured
 
 
 def caption(picture: Image.Image, text: str, *, note: str) -> Image.Image:
@@ -38,7 +39,7 @@ def _shade(picture: Image.Image, tall: int) -> Image.Image:
 def _wrap(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> list[str]:
     """Lines that fit a width in pixels; what does not fit three lines ends in an ellipsis."""
     lines: list[str] = [""]
-    for word in text.split():
+    for word in text[:_MOST_LETTERS].split():
         longer = f"{lines[-1]} {word}".strip()
         if font.getlength(longer) <= width or not lines[-1]:
             lines[-1] = longer

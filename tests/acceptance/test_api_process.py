@@ -146,6 +146,7 @@ def test_up_makes_a_key_on_its_first_start_and_tells_where_the_api_is(tmp_path: 
     env = json.loads(command(tmp_path, "env", "--json").stdout)
     assert env["api_url"] == env["public_url"] == url
     assert env["phota_base_url"].endswith("/v1/phota")
+    assert (len(env["aws_access_key_id"]) > 8, env["aws_secret_access_key"]) == (True, "***")
     made = command(tmp_path, "key", "create", "--scope", "read").stdout.strip()
     assert httpx.get(url, auth=("", made), trust_env=False).status_code == 200
     stop(up)

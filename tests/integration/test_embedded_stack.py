@@ -1,6 +1,7 @@
 """The embedded stack with its real servers, on loopback."""
 
 import json
+import logging
 import os
 import signal
 import socket
@@ -151,10 +152,12 @@ def test_a_crashed_service_comes_back_by_itself(stack: Stack, name: str) -> None
     assert eventually(lambda: answers(call))
 
 
-def test_a_crashed_child_is_started_again(stack: Stack) -> None:
+def test_a_crashed_child_is_started_again(stack: Stack, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, logger="sandbox")
     first = stack.spawn("sleeper", ["sleep", "600"]).pid
     os.kill(first, signal.SIGKILL)
     assert eventually(lambda: stack.child("sleeper").pid != first and stack.child("sleeper").is_alive)
+    assert "sleeper ended with -9, starting again" in caplog.text
     again = stack.child("sleeper").pid
     stack.stop_children("sleeper")
     assert not psutil.pid_exists(again)

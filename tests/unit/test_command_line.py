@@ -98,6 +98,7 @@ def test_workers_need_an_address(run: Run) -> None:
         (["pause"], "Missing argument 'BATCH'"),
         (["resume", "trip", "--budget", "lots"], "'lots' is not a sum of money"),
         (["resume", "trip", "--budget", "-1"], "is not between 0"),
+        (["run", "trip", "--op", "enhance", "--name", "é" * 101], "202 bytes; 200 at most"),
         (["retry", "trip", "--code"], "requires an argument"),
     ],
 )
