@@ -16,9 +16,9 @@ from cli.fleet import is_complete, load_settings
 from cli.progress import exit_code, watch
 from cli.summary import show_summary
 from cli.terminal import emit, say
-from cli.wording import foreseen
+from cli.wording import foreseen, jobs
 from clients.storage import Storage
-from models import DEFAULT_ACCOUNT
+from models import DEFAULT_ACCOUNT, JobState
 from models.contents import find_run, open_again
 from models.inserts import BatchRef, get_batch
 from models.progress import find_batch, read_batch
@@ -148,6 +148,8 @@ def see_through(
     view = watch(engine, batch.id)
     files = 0 if folder is None else _download(engine, storage, batch, folder)
     show_summary(view, files=files, folder=folder, seconds=seconds + time.monotonic() - began)
+    if folder is None and (skipped := view.counts[JobState.SKIPPED]):
+        say(f"Results of {jobs(skipped)} lie where an earlier run put them: photabatch results {batch.slug} --jsonl -")
     if manner.as_json:
         emit(view.as_json())
     return exit_code(view)

@@ -123,7 +123,9 @@ def test_a_prefix_of_a_bucket(hall: Hall, tmp_path: Path) -> None:
     assert (batch["status"], batch["counts"]["total"], hall.charges()) == ("completed", 4, 4)
     keys = {info.key.split("/", 2)[2] for info in storage_of(hall.fleet).list(bucket, "done/")}
     assert keys == {f"roll {n}/0000{n}.jpg-0.jpg" for n in range(4)}
-    assert hall.fleet.batch(*run)["counts"]["skipped"] == 4
+    again = hall.fleet.command(*run, "--json")
+    assert json.loads(again.stdout)["counts"]["skipped"] == 4
+    assert "Results of 4 jobs lie where an earlier run put them" in " ".join(again.stderr.split())
 
 
 def test_manifests_in_every_form(hall: Hall, tmp_path: Path) -> None:
