@@ -27,7 +27,7 @@ up: setup ## The whole stack in the foreground; Ctrl-C stops it
 	@$(BIN)/photabatch up
 
 test: setup ## The whole suite: unit, integration, acceptance
-	@$(BIN)/python -m pytest -n 2 --dist worksteal
+	@$(BIN)/python -m pytest -n 3 --dist worksteal
 
 campaigns: setup ## What takes many minutes: 10,000 photos, killed and renamed
 	@$(BIN)/python -m pytest -m campaign

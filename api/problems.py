@@ -29,6 +29,7 @@ _CODES = {
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "too_large",
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "unsupported_media_type",
 }
+_NO_ROUTE = "No such route; /openapi.json has them all."
 
 
 class FaultModel(BaseModel):
@@ -109,6 +110,7 @@ def _told(request: Request, error: Exception) -> JSONResponse:
     problem = _problem_of(error)
     if problem.status == HTTPStatus.METHOD_NOT_ALLOWED:
         problem.headers["Allow"] = _allowed(request)
+        problem.detail = f"{request.method} is not for this route; it takes {problem.headers['Allow']}."
     return answer(request, problem)
 
 
@@ -128,7 +130,8 @@ def _problem_of(error: Exception) -> Problem:
             return unauthorized("The Authorization header is malformed.")
         case HTTPException():
             code = _CODES.get(HTTPStatus(error.status_code), "invalid_request")
-            return Problem(error.status_code, code, str(error.detail), headers=error.headers)
+            detail = _NO_ROUTE if error.status_code == HTTPStatus.NOT_FOUND else str(error.detail)
+            return Problem(error.status_code, code, detail, headers=error.headers)
         case OperationalError() if isinstance(error.orig, LockNotAvailable | DeadlockDetected):
             return _unavailable("Another request of this account is still at work on the same; nothing was done.")
         case OperationalError() | InterfaceError() | InternalError():

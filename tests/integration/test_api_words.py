@@ -44,3 +44,9 @@ def test_lines_sent_as_json_are_told_what_they_are(api: TestClient) -> None:
     answer = api.post("/v1/batches", content=content, headers={"Content-Type": "application/json"})
     assert (answer.status_code, answer.json()["code"]) == (400, "invalid_json")
     assert answer.json()["detail"].endswith("; a job a line is application/x-ndjson.")
+
+
+def test_what_no_route_takes_is_refused_with_what_there_is(api: TestClient) -> None:
+    assert api.get("/v1/nope").json()["detail"] == "No such route; /openapi.json has them all."
+    told = api.delete("/v1/batches").json()["detail"]
+    assert told == "DELETE is not for this route; it takes GET, POST."
