@@ -13,6 +13,7 @@ from api.problems import Problem, misfit
 M = TypeVar("M", bound=BaseModel)
 
 MAX_JSON = 4 * 2**20  # bytes, which may become a hundred MB of objects; what is larger comes as JSONL, streamed
+SMALLER = "A batch may come as JSONL (application/x-ndjson), anything else in parts."
 _MOST_FIELDS = 1_000  # of one object
 JSONL = ("application/x-ndjson", "application/jsonl", "application/x-jsonlines")
 
@@ -27,7 +28,7 @@ async def read_body(request: Request, *, limit: int = MAX_JSON) -> bytes:
     async for chunk in request.stream():
         body += chunk
         if len(body) > limit:
-            detail = f"The body has more than {limit // 2**10:,} KB; many jobs, events or ids have to come in parts."
+            detail = f"The body has more than {limit // 2**10:,} KB. {SMALLER}"
             raise Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large", detail)
     return bytes(body)
 

@@ -8,7 +8,7 @@ from anyio import to_thread
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 
-from api.bodies import parse_json, read_body
+from api.bodies import SMALLER, parse_json, read_body
 from api.challenges import Challenging
 from api.event_examples import EXAMPLES
 from api.keys import EventSender
@@ -31,7 +31,7 @@ _NO_TOPIC = (
 )
 _CODES = {
     403: {"sns_topic_unknown": _NO_TOPIC, "sns_signature_invalid": "The signature is not that of this message."},
-    413: {"too_large": "The body has more than 4096 KB."},
+    413: {"too_large": f"The body has more than 4,096 KB. {SMALLER}"},
     422: {"invalid_event": "Records[0].s3.object.key must be a string that is not empty, not missing."},
     **FULL,
 }

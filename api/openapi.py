@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from api.bodies import SMALLER
 from api.problems import MEDIA_TYPE, ProblemModel
 
 SCHEMAS = "#/components/schemas/"
@@ -44,7 +45,7 @@ _REFUSALS: dict[int, tuple[str, dict[str, str]]] = {
     ),
     413: (
         "The body is too large.",
-        {"too_large": "The body has more than 4096 KB; send many jobs as JSONL (application/x-ndjson)."},
+        {"too_large": f"The body has more than 4,096 KB. {SMALLER}"},
     ),
     415: (
         "Another media type is expected.",

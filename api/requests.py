@@ -141,8 +141,8 @@ class BatchOptions(BaseModel):
     skip_done: bool = Field(
         False,
         description="A job that asks for what an earlier one, sent so too, has done to the same images is `skipped`: "
-        "it costs nothing and has the earlier outputs. Uploads are told by their bytes, others by their address. What "
-        "is being done is waited for. An estimate counts all.",
+        "it costs nothing and has the earlier outputs. Uploads are told by their bytes, others by their address, jobs "
+        "without images by their `custom_id`. What is being done is waited for. An estimate counts all.",
     )
 
     def limits(self) -> BatchLimits:

@@ -29,9 +29,8 @@ def killed_in_calls(run: Run) -> None:
     with watched(run) as steps:
         _kill_at_random(run, steps)
         run.load.drain(within_s=run.drain_s)
-        run.may_end(
-            "failed needs_review", len(steps.waits_s(is_sent=False))
-        )  # one for each that was in dead hands, at most
+        in_dead_hands = len(steps.waits_s(is_sent=False))
+        run.may_end("failed needs_review", in_dead_hands)  # one for each, at most
     _expect_calls(run, {}, at_most=run.load.accepted)
 
 
