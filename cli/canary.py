@@ -18,6 +18,7 @@ from models.progress import BatchView
 from models.results import finished_jobs
 from models.states import JobState
 from producer.results.sheet import write_sheet
+from settings import get_settings
 
 _TOLERATED = 0.5  # of a sample that may fail where --max-failure-rate does not say, and nobody is asked
 
@@ -72,5 +73,5 @@ def _sheet(engine: Engine, storage: Storage, batch: BatchRef, view: BatchView) -
     path = RESULTS / f"{batch.slug}-sample.html"
     with engine.connect() as connection:
         jobs = list(islice(finished_jobs(connection, batch.id), 1_000))
-    write_sheet(path, batch=view, jobs=jobs, storage=storage)
+    write_sheet(path, batch=view, jobs=jobs, storage=storage, is_simulated=get_settings().is_simulated)
     return path

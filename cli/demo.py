@@ -68,7 +68,8 @@ def _write_sheet(engine: Engine, path: Path, settings: Settings) -> None:
         batch = read_batch(connection, batch_id) if batch_id else None
         jobs = list(finished_jobs(connection, batch_id)) if batch_id else []
     if batch is not None:
-        write_sheet(path, batch=batch, jobs=jobs, storage=Storage.from_settings(settings))
+        storage = Storage.from_settings(settings)
+        write_sheet(path, batch=batch, jobs=jobs, storage=storage, is_simulated=settings.is_simulated)
         say(f"Contact sheet, before and after: {path}", style="green")
 
 

@@ -30,7 +30,8 @@ def sheet(batch: str | None, out: Path | None, limit: int) -> int:
             jobs = list(islice(finished_jobs(connection, batch_id), limit + 1))
         path = out or Path(f"{view.slug}.html")
         try:
-            write_sheet(path, batch=view, jobs=jobs, storage=Storage.from_settings(settings), limit=limit)
+            storage, is_simulated = Storage.from_settings(settings), settings.is_simulated
+            write_sheet(path, batch=view, jobs=jobs, storage=storage, is_simulated=is_simulated, limit=limit)
         except OSError as error:
             raise UsageFault(f"{path} cannot be written: {error.strerror or error}") from error
     say(f"{min(len(jobs), limit)} of {view.counts['total']} jobs, {path.stat().st_size / 1e6:.1f} MB", style="green")

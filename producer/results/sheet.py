@@ -22,21 +22,31 @@ _AT_ONCE = 4  # jobs whose pictures are in memory
 
 
 def write_sheet(
-    path: Path, *, batch: BatchView, jobs: Iterable[JobResult], storage: Storage, limit: int = DEFAULT_LIMIT
+    path: Path,
+    *,
+    batch: BatchView,
+    jobs: Iterable[JobResult],
+    storage: Storage,
+    is_simulated: bool,
+    limit: int = DEFAULT_LIMIT,
 ) -> None:
-    """Write the first `limit` of `jobs`; the file appears when it is whole. Raise StorageError, OSError."""
+    """Write the first `limit` of `jobs`; the file appears when it is whole. Raise StorageError, OSError.
+
+    `is_simulated`: no Phota did this, and nothing was charged.
+    """
     partial = path.with_name(f".photabatch-{uuid.uuid4().hex}")
     try:
         with partial.open("x", encoding="utf-8", errors="replace") as file:
+            head, foot = page_around_rows(batch, limit=limit, is_simulated=is_simulated)
+            file.write(head)
             _write(file, batch, iter(jobs), storage, limit)
+            file.write(foot)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
 
 
 def _write(file: IO[str], batch: BatchView, jobs: Iterator[JobResult], storage: Storage, limit: int) -> None:
-    head, foot = page_around_rows(batch, limit=limit)
-    file.write(head)
     is_empty = True
     for each in _rows(islice(jobs, limit), storage):
         file.write(each)
@@ -45,7 +55,6 @@ def _write(file: IO[str], batch: BatchView, jobs: Iterator[JobResult], storage: 
         file.write(empty_notice())
     elif next(jobs, None) is not None:
         file.write(cut_notice(batch, limit=limit))
-    file.write(foot)
 
 
 def _rows(jobs: Iterator[JobResult], storage: Storage) -> Iterator[str]:

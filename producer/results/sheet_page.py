@@ -34,13 +34,16 @@ class Shot:
         return self.width / self.height if self.width and self.height else _UNKNOWN_RATIO
 
 
-def page_around_rows(batch: BatchView, *, limit: int) -> tuple[str, str]:
+_SIMULATED = " · simulated Phota: nothing was really charged"
+
+
+def page_around_rows(batch: BatchView, *, limit: int, is_simulated: bool) -> tuple[str, str]:
     """What comes before the first row and after the last. The policy of the page runs no script but its own."""
     head, foot = files("producer.results").joinpath("sheet.html").read_text("utf-8").split("$rows")
     values = {
         "nonce": secrets.token_urlsafe(16),
         "name": escape(batch.name),
-        "status": escape(batch.status.replace("_", " ")),
+        "status": escape(batch.status.replace("_", " ")) + (_SIMULATED if is_simulated else ""),
         "facts": _facts(batch),
         "bar": _bar(batch),
         "notice": cut_notice(batch, limit=limit) if batch.finished > limit else "",

@@ -105,7 +105,7 @@ def sheet(
 ) -> str:
     path = folder / "sheet.html"
     storage = cast(Storage, bucket if bucket is not None else Bucket({"a.jpg": picture()}))
-    write_sheet(path, batch=batch, jobs=jobs, storage=storage, **options)
+    write_sheet(path, batch=batch, jobs=jobs, storage=storage, **{"is_simulated": False} | options)
     return path.read_text("utf-8")
 
 
@@ -116,6 +116,14 @@ def test_before_and_after_stand_in_one_row(tmp_path: Path) -> None:
     assert page.count('class="wipe"') == 1
     for text in ("<b>Before</b> <span>80 × 60</span>", "→ 80 × 60", "$0.12", "completed with errors", "14 May 2026"):
         assert text in page
+
+
+def test_what_was_simulated_is_marked(tmp_path: Path) -> None:
+    job = replace(JOB, outputs=[output(picture())])
+    assert "nothing was really charged" not in sheet(tmp_path, job)
+    assert "completed with errors · simulated Phota: nothing was really charged" in sheet(
+        tmp_path, job, is_simulated=True
+    )
 
 
 def test_an_original_in_a_bucket_is_shown_while_it_is_the_same(tmp_path: Path) -> None:
