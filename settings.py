@@ -146,7 +146,8 @@ class Settings(BaseSettings):
 
     @property
     def is_simulated(self) -> bool:
-        return self.phota_api_key is None
+        """A root without a key. With neither, who calls is elsewhere, and may well have a key."""
+        return self.phota_api_key is None and self.phota_base_url is not None
 
 
 def _scheme(url: SecretStr) -> str:

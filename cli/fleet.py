@@ -139,7 +139,7 @@ def _api_addresses(stack: Stack, settings: Settings) -> dict[str, str]:
         if port != settings.api_port:
             say(f"Port {settings.api_port} is taken; the API is on {port}.", style="yellow")
     addresses = {"PHOTABATCH_API_PORT": str(port)}
-    if settings.is_simulated and settings.public_url is None:
+    if settings.phota_api_key is None and settings.public_url is None:
         addresses["PHOTABATCH_PUBLIC_URL"] = f"http://127.0.0.1:{port}"
     return addresses
 

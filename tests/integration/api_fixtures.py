@@ -52,6 +52,7 @@ def api_settings(stack: Stack, database_url: str, monkeypatch: pytest.MonkeyPatc
     return Settings(
         _env_file=None,
         database_url=database_url,
+        phota_base_url="http://127.0.0.1:9/v1/phota",  # named without a key, as that of the simulated API is
         broker_url=services["PHOTABATCH_BROKER_URL"],
         s3_endpoint_url=services["PHOTABATCH_S3_ENDPOINT_URL"],
         s3_bucket=BUCKET,
